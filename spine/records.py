@@ -1,0 +1,184 @@
+"""Facts: the frozen records that pass between stages. Arrays inside are never written to after construction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOT_IMPLEMENTED = "not implemented"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where an image lies in the patient: LPS millimetres, axes i, j, k as SimpleITK states them."""
+
+    size: tuple[int, int, int]  # voxels along i, j, k
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    direction: tuple[float, ...]  # 9 numbers, row-major; column a is the unit vector of axis a
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4): index (i, j, k, 1) -> LPS millimetres."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.reshape(self.direction, (3, 3)) * np.asarray(self.spacing_mm)
+        matrix[:3, 3] = self.origin_mm
+        return matrix
+
+
+@dataclass(frozen=True)
+class Series:
+    """One image series as it was stored. `array` has axes (k, j, i), SimpleITK's numpy order."""
+
+    slug: str  # socket, for example 'sagittal-spine-mri'
+    name: str  # original file or folder name, for messages only
+    array: NDArray[Any]
+    grid: Grid
+    tags: Mapping[str, str] = field(default_factory=dict)  # harmless DICOM facts: modality, field strength, ...
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the user gave: at least one sagittal MR series, the rest optional."""
+
+    sagittal: Series | None
+    sagittal_t1: Series | None = None
+    axial_t2: Series | None = None
+    xray: Series | None = None
+    clinical: Mapping[str, Any] | None = None  # validated against resources/clinical.schema.json
+    flags: tuple[str, ...] = ()
+
+    @property
+    def primary(self) -> Series:
+        """The sagittal series that is segmented: the T2 (or any-contrast) socket, else the T1 socket."""
+        series = self.sagittal if self.sagittal is not None else self.sagittal_t1
+        if series is None:
+            raise ValueError("a Study holds at least one sagittal series")
+        return series
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The primary series on the model's grid.
+
+    `array` is float32 with axes (slice, down, back): slices run towards the patient's left, rows towards
+    the feet, columns towards the back (anterior is on the left of a picture, superior on top). Intensities
+    are scaled by percentiles of the body to about 0..1. Padding at the high end of rows and columns is
+    outside `content` and is zero.
+    """
+
+    array: NDArray[np.float32]
+    spacing_mm: tuple[float, float, float]  # (slice, down, back)
+    content: tuple[int, int, int]  # voxels along (slice, down, back) that hold image, the rest is padding
+    affine: NDArray[np.float64]  # (4, 4): index (slice, down, back, 1) -> LPS millimetres
+    source: Grid
+    axes: tuple[int, int, int]  # stored axis (0 = i, 1 = j, 2 = k) that became slice, down, back
+    flips: tuple[bool, bool, bool]  # whether (slice, down, back) run against the stored axis
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The network's answer on the model's grid."""
+
+    probabilities: NDArray[np.float16]  # (structure, slice, down, back), sums to 1 over structures
+    structures: NDArray[np.uint8]  # (slice, down, back), argmax: values of anatomy.Structure
+    confidence: Mapping[str, float]  # structure name -> mean probability inside it, 0..1
+    runner: str  # what ran the network, for example 'OpenVINO CPU, f32'
+
+
+@dataclass(frozen=True)
+class Vertebra:
+    """One vertebra of the labelled spine."""
+
+    label: int  # 1..24
+    name: str  # 'L5'
+    partial: bool  # cut by the border of the image
+    centre: tuple[float, float, float]  # body centroid, index (slice, down, back)
+    body_voxels: int
+    confidence: float  # 0..1
+
+
+@dataclass(frozen=True)
+class Disc:
+    """One intervertebral disc of the labelled spine."""
+
+    label: int  # 201..223
+    level: str  # 'L5/S1'
+    centre: tuple[float, float, float]
+    voxels: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """How the levels got their names."""
+
+    method: str  # 'sacrum', 'axis' (C2), 'sacrum and axis', 'sizes' (no anchor in view), 'none'
+    probability: float  # of the chosen numbering, 0..1
+    alternatives: tuple[tuple[str, float], ...]  # (name that the lowest vertebra would have, probability)
+    doubt: str | None  # one sentence when the numbering is uncertain
+
+
+@dataclass(frozen=True)
+class LabelledSpine:
+    """Instances with level names, on the model's grid."""
+
+    mask: NDArray[np.uint8]  # (slice, down, back): 1..24, 101..124, 100, 201..223
+    structures: NDArray[np.uint8]  # (slice, down, back): the cleaned network classes, bodies apart from arches
+    vertebrae: tuple[Vertebra, ...]  # lowest first
+    discs: tuple[Disc, ...]  # lowest first
+    numbering: Numbering
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number with unit and origin, or the reason why there is none."""
+
+    subject: str  # 'L5/S1' (disc level), 'L5' (vertebra), 'alignment', 'canal', 'muscle'
+    name: str  # ends in its unit: 'disc_height_middle_mm'
+    value: float | None
+    unit: str  # UCUM: 'mm', 'mm2', 'deg', '%', '1'
+    z: float | None = None
+    percentile: float | None = None
+    reference: str | None = None
+    not_measurable: str | None = None
+    points_mm: tuple[tuple[float, float, float], ...] = ()  # LPS end points of the line(s) measured, for drawing
+
+
+@dataclass(frozen=True)
+class Grade:
+    """One finding of one level, or the reason why it is not graded."""
+
+    level: str
+    name: str  # 'pfirrmann', 'modic', 'upper_endplate', ...
+    grade: int | bool | None
+    probabilities: tuple[float, ...] = ()
+    confidence: float | None = None
+    evidence: tuple[str, ...] = ()
+    not_measurable: str | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What fusion with the clinical record says; JSON-ready parts of the three outcome files."""
+
+    indication: str | None
+    options: tuple[Mapping[str, Any], ...]  # of spine-treatment-outcome-prediction.json
+    caveats: tuple[str, ...]
+    degeneration: Mapping[str, Any]  # of accelerated-degeneration-likelihood.json
+    score: Mapping[str, Any] = field(default_factory=dict)  # 'degeneration' of the report: score, disc age, percentile
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is written: three JSON documents, ready for their schemas."""
+
+    report: Mapping[str, Any]
+    degeneration: Mapping[str, Any]
+    outcome: Mapping[str, Any]
