@@ -176,9 +176,29 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Report:
-    """Everything that is written: three JSON documents, ready for their schemas."""
+class Findings:
+    """What was found in the images of one case and what it means."""
 
-    report: Mapping[str, Any]
-    degeneration: Mapping[str, Any]
-    outcome: Mapping[str, Any]
+    measurements: tuple[Measurement, ...]
+    grades: tuple[Grade, ...]
+    advice: Advice
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """How the answer was made."""
+
+    models: Mapping[str, str]  # file name -> sha256
+    runner: str
+    seconds: Mapping[str, float]  # stage -> wall seconds
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is written: three JSON documents, ready for their schemas, and the page."""
+
+    report: Mapping[str, Any]  # spine-degeneration-report.json
+    degeneration: Mapping[str, Any]  # accelerated-degeneration-likelihood.json
+    outcome: Mapping[str, Any]  # spine-treatment-outcome-prediction.json
+    pdf: bytes  # spine-report.pdf
