@@ -1,0 +1,1 @@
+"""Network files: to ONNX, to TensorRT, and whether they agree."""

@@ -1,0 +1,101 @@
+"""A training checkpoint to the ONNX file that ships: float16 weights, float32 islands, softmax inside.
+
+    python -m lab.convert.to_onnx --run RUN --out model/segmenter.onnx
+
+Sums over a picture overflow float16, and builders do not obey precision hints, so instance norms, the last
+convolution and the softmax stand between explicit casts to float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from lab.train.network import Segmenter, build_network
+
+
+class Float32(nn.Module):
+    """A layer that computes in float32 between float16 neighbours."""
+
+    def __init__(self, layer: nn.Module, back_to_half: bool = True) -> None:
+        super().__init__()
+        self.layer, self.back_to_half = layer.float(), back_to_half
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape the layer takes; float16 in, float16 (or float32) out."""
+        y = self.layer(x.float())
+        return y.half() if self.back_to_half else y
+
+
+class Shipped(nn.Module):
+    """float32 (N, 3, H, W) -> float32 class probabilities (N, classes, H, W)."""
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        self.network = network.half()
+        _insert_islands(self.network)
+        self.network.body.head = Float32(network.body.head, back_to_half=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        return self.network(image.half()).softmax(1)
+
+
+def _insert_islands(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.InstanceNorm2d):
+            setattr(module, name, Float32(child))
+        else:
+            _insert_islands(child)
+
+
+def load_average(checkpoint: Path) -> Segmenter:
+    """The averaged network of a checkpoint of lab.train.train_segmenter, in evaluation mode."""
+    network = build_network()
+    network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
+    return network.eval()
+
+
+def export(checkpoint: Path, out: Path) -> str:
+    """Write `out`; returns its sha256. The batch, rows and columns stay symbolic: each runner fixes its own."""
+    shipped = Shipped(load_average(checkpoint)).eval()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        shipped,
+        (torch.zeros(1, 3, 64, 64),),
+        out,
+        input_names=["image"],
+        output_names=["probabilities"],
+        dynamic_axes={n: {0: "batch", 2: "rows", 3: "columns"} for n in ("image", "probabilities")},
+        opset_version=18,
+        dynamo=False,
+    )
+    model = onnx.load(out)
+    onnx.checker.check_model(model)
+    model.producer_version = model.doc_string = ""
+    onnx.save(model, out)
+    return hashlib.sha256(out.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    """Export, and write the digest into the settings beside the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of lab.train.train_segmenter")
+    parser.add_argument("--out", type=Path, default=Path("model/segmenter.onnx"))
+    args = parser.parse_args()
+    digest = export(args.run / "last.pt", args.out)
+    settings = args.out.with_name("settings.json")
+    data = json.loads(settings.read_text(encoding="utf-8"))
+    data["segmenter"].update(file=args.out.name, sha256=digest)
+    settings.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    print(f"{args.out}  {args.out.stat().st_size / 1e6:.1f} MB  sha256 {digest}")
+
+
+if __name__ == "__main__":
+    main()

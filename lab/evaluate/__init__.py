@@ -1,0 +1,1 @@
+"""Evaluation against references; runs at a partner hospital without torch."""

@@ -1,0 +1,1 @@
+"""Training: public data sets and synthetic spines to a network (needs torch)."""

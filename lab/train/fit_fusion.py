@@ -1,0 +1,318 @@
+"""Update a published outcome equation with a local cohort and write model/fusion.json.
+
+python -m lab.train.fit_fusion --cohort cohort.csv --region lumbar --outcome odi_22_or_less --out model/fusion.json
+
+The published equation is the prior (its coefficients, their doubt and the doubt about its transfer to this hospital);
+imaging features enter with zero-centred sceptical priors when the cohort names reports. The posterior is Laplace's
+approximation, pooled over multiple imputations; performance is given before and after, corrected for optimism.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import math
+import sys
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.evaluate.statistics import Optimism, bootstrap_intervals, calibration_groups, correct_optimism
+from lab.train.fusion_cohort import BadCohort, Cohort, read_cohort
+from lab.train.fusion_posterior import (
+    Normal,
+    at_home,
+    columns_of,
+    predict,
+    prior_of,
+    update,
+    weak_prior,
+)
+from spine.errors import SpineError
+from spine.fuse.bayes import FUSION_FORMAT, IMAGING, with_imaging
+from spine.fuse.models import MODELS_FILE, OutcomeModel, Predictor, read_table
+from spine.fuse.published import published_models
+from spine.fuse.settings import FusionSettings
+
+Array = NDArray[np.float64]
+
+OUTCOMES = {
+    "satisfied": "satisfied with the result",
+    "pain_gone_or_much_better": "pain gone or much better",
+    "odi_22_or_less": "Oswestry Disability Index of 22 or less",
+}
+HORIZONS = {12: "one year", 24: "two years"}
+LOCAL_SPREAD_MIN = 20  # observed values from which on a predictor's mean and spread are taken from the cohort
+BOOTSTRAP_COPIES = 3  # imputations inside each bootstrap sample: enough for a mean, too few for an interval
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be predicted, for whom."""
+
+    region: str
+    indication: str
+    treatment: str
+    outcome: str
+    horizon_months: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted equation with how well it and its prior did."""
+
+    model: OutcomeModel
+    before: dict[str, Any] | None  # performance of the published equation on the cohort; None when there is none
+    after: Optimism
+    groups: dict[str, list[dict[str, float]]]  # calibration plot, before and after
+
+
+def default_treatment(indication: str) -> str:
+    """The pain programme for chronic low back pain, else surgery."""
+    return "pain_programme" if indication == "chronic_low_back_pain" else "surgery"
+
+
+def prior_model(question: Question, cohort: Cohort, settings: FusionSettings) -> tuple[OutcomeModel, Normal, bool]:
+    """(equation, prior over its parameters, whether it is a published one) for `question`.
+
+    A published equation of another horizon serves as well; where there is none, every field of the cohort that varies
+    is a predictor with a weak zero-centred prior.
+    """
+    shares = {
+        name: float(np.mean([r[name] for r in cohort.records if name in r]))
+        for name in sorted({name for record in cohort.records for name in record if name.startswith(IMAGING)})
+    }
+    key = (question.region, question.indication, question.treatment, question.outcome)
+    for model in published_models(settings):
+        if model.key[:4] == key:
+            own = with_imaging(replace(model, horizon_months=question.horizon_months), shares)
+            return own, prior_of(own), True
+    predictors = plain_predictors(cohort.records)
+    if not predictors:
+        raise BadCohort(f"{cohort.name}: no field of the clinical record varies between the patients.")
+    prior = weak_prior(predictors)
+    blank = OutcomeModel(
+        id="none",
+        region=question.region,
+        indication=question.indication,
+        treatment=question.treatment,
+        outcome=question.outcome,
+        horizon_months=question.horizon_months,
+        link="logit",
+        constant=0.0,
+        predictors=predictors,
+        covariance=prior.covariance,
+        transfer=np.zeros_like(prior.covariance),
+        facts={"outcome_definition": OUTCOMES[question.outcome], "source": "none", "n": 0},
+    )
+    blank = with_imaging(blank, shares)
+    return blank, prior_of(blank), False
+
+
+def plain_predictors(records: tuple[Any, ...]) -> tuple[Predictor, ...]:
+    """A predictor for every field of the record that varies; words in order become numbers, other words categories."""
+    fields = read_table()["fields"]
+    names = sorted({name for record in records for name in record if not name.startswith(IMAGING)})
+    predictors = []
+    for name in names:
+        values = [record[name] for record in records if name in record]
+        if name in ("region", "indication") or len(set(values)) < 2 or len(values) < LOCAL_SPREAD_MIN:
+            continue
+        codes = fields.get(name, {}).get("codes", {})
+        if isinstance(values[0], str) and not codes:
+            levels = tuple(sorted({str(value) for value in values}))
+            shares = tuple(values.count(level) / len(values) for level in levels)
+            predictors.append(Predictor(name, "categorical", (0.0,) * len(levels), levels=levels, shares=shares))
+            continue
+        numbers = np.array([codes[value] if isinstance(value, str) else value for value in values], dtype=float)
+        if set(np.unique(numbers)) <= {0.0, 1.0} and not codes:
+            predictors.append(Predictor(name, "binary", (0.0,), shares=(float(numbers.mean()),)))
+        else:
+            mean, scale = float(numbers.mean()), float(numbers.std())
+            predictors.append(Predictor(name, "continuous", (0.0,), mean=mean, scale=scale, codes=codes))
+    return tuple(predictors)
+
+
+def local_spreads(model: OutcomeModel, cohort: Cohort) -> dict[str, dict[str, Any]]:
+    """Mean and standard deviation, or shares, of the predictors that the cohort holds often enough."""
+    spreads: dict[str, dict[str, Any]] = {}
+    for predictor in model.predictors:
+        values = [record[predictor.field] for record in cohort.records if predictor.field in record]
+        if len(values) < LOCAL_SPREAD_MIN or len(set(values)) < 2:
+            continue
+        if predictor.kind == "categorical":
+            spreads[predictor.field] = {"shares": [values.count(level) / len(values) for level in predictor.levels]}
+            continue
+        numbers = np.array([predictor.number(value) for value in values])
+        if predictor.kind == "binary":
+            spreads[predictor.field] = {"shares": [float(numbers.mean())]}
+        else:
+            spreads[predictor.field] = {"mean": float(numbers.mean()), "scale": float(numbers.std(ddof=1))}
+    return spreads
+
+
+def fit(question: Question, cohort: Cohort, settings: FusionSettings, options: argparse.Namespace) -> Fit:
+    """Posterior and performance; `options` holds bootstrap, imputations and seed."""
+    model, prior, published = prior_model(question, cohort, settings)
+    columns = columns_of(model.predictors, cohort.records)
+    outcome = cohort.outcome
+    posterior = update(model, columns, outcome, prior, options.imputations, options.seed)
+
+    def refit(rows: NDArray[np.intp]) -> Any:
+        part = update(model, columns[rows], outcome[rows], prior, BOOTSTRAP_COPIES, options.seed)
+        return lambda those: predict(part, columns[those])
+
+    after = correct_optimism(outcome, refit, options.bootstrap, seed=options.seed)
+    groups = {"after": calibration_groups(outcome, predict(posterior, columns))}
+    before = None
+    if published:
+        untouched = predict(model, columns)
+        before = {name: asdict(e) for name, e in bootstrap_intervals(outcome, untouched, seed=options.seed).items()}
+        groups["before"] = calibration_groups(outcome, untouched)
+    facts = _facts(model, question, cohort)
+    local = at_home(replace(posterior, facts=facts), local_spreads(model, cohort))
+    name = f"local_{question.indication}_{question.treatment}_{question.outcome}_{question.horizon_months}_months"
+    return Fit(replace(local, id=name), before, after, groups)
+
+
+def _facts(model: OutcomeModel, question: Question, cohort: Cohort) -> dict[str, Any]:
+    when = HORIZONS.get(question.horizon_months, f"{question.horizon_months} months")
+    prior = f"prior: {model.id}" if model.facts["n"] else "no published equation: weak prior"
+    return {
+        "n": len(cohort.outcome),
+        "population": f"local cohort of {len(cohort.outcome)} patients ({question.indication}, {question.treatment})",
+        "outcome_definition": model.facts["outcome_definition"],
+        "in_words": f"{OUTCOMES[question.outcome]} {when} after {question.treatment.replace('_', ' ')}",
+        "source": f"local cohort {cohort.name}; {prior}",
+        "tag": "local",
+    }
+
+
+def entry_of(result: Fit, cohort: Cohort, options: argparse.Namespace) -> dict[str, Any]:
+    """The entry of model/fusion.json."""
+    model = result.model
+    head = ("id", "region", "indication", "treatment", "outcome", "horizon_months", "link", "constant")
+    entry = {
+        **{name: getattr(model, name) for name in head},
+        "predictors": [
+            {
+                "field": p.field,
+                "kind": p.kind,
+                "coefficients": list(p.coefficients),
+                "mean": p.mean,
+                "scale": p.scale,
+                "levels": list(p.levels),
+                "shares": list(p.shares),
+            }
+            for p in model.predictors
+        ],
+        "covariance": model.covariance.tolist(),
+        "facts": dict(model.facts),
+        "performance": {
+            "published_equation": result.before or "no published equation",
+            "apparent": result.after.apparent,
+            "optimism_corrected": {name: asdict(value) for name, value in result.after.corrected.items()},
+            "calibration_groups": result.groups,
+        },
+        "provenance": {
+            "made_by": "lab.train.fit_fusion",
+            "made_on": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "cohort": cohort.name,
+            "cohort_sha256": cohort.sha256,
+            "patients": len(cohort.outcome),
+            "successes": int(cohort.outcome.sum()),
+            "left_out_without_outcome": cohort.without_outcome,
+            "missing_share": {p.field: _missing_share(p.field, cohort) for p in model.predictors},
+            "outcome_models_sha256": hashlib.sha256(MODELS_FILE.read_bytes()).hexdigest(),
+            "imputations": options.imputations,
+            "bootstrap": options.bootstrap,
+            "seed": options.seed,
+            "method": "Laplace approximation, pooled over multiple imputations; optimism by bootstrap",
+            "packages": {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "statsmodels")},
+        },
+    }
+    plain: dict[str, Any] = _without_nan(entry)
+    return plain
+
+
+def _without_nan(value: Any) -> Any:
+    """Deep copy of `value` in which a number that could not be estimated says so."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"not_measurable": "the cohort is too small or separates the outcomes"}
+    return value
+
+
+def _missing_share(field: str, cohort: Cohort) -> float:
+    return round(float(np.mean([field not in record for record in cohort.records])), 4)
+
+
+def write_fusion(path: Path, entry: dict[str, Any]) -> None:
+    """Put `entry` into the file at `path`, in place of one that answers the same question."""
+    entries = json.loads(path.read_text(encoding="utf-8"))["models"] if path.is_file() else []
+    entries = [other for other in entries if other["id"] != entry["id"]] + [entry]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = {"format": FUSION_FORMAT, "models": sorted(entries, key=lambda other: str(other["id"]))}
+    path.write_text(json.dumps(table, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def summary(result: Fit) -> str:
+    """A table of performance before and after, for the terminal."""
+    lines = [f"{'':24}{'published':>22}{'apparent':>12}{'optimism-corrected':>28}"]
+    for name, value in result.after.corrected.items():
+        before = result.before[name] if result.before else None
+        told = f"{before['value']:.3f} ({before['low']:.3f}, {before['high']:.3f})" if before else "-"
+        after = f"{value.value:.3f} ({value.low:.3f}, {value.high:.3f})"
+        lines.append(f"{name:24}{told:>22}{result.after.apparent[name]:>12.3f}{after:>28}")
+    return "\n".join(lines)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("--cohort", type=Path, required=True, help="CSV, one row a patient")
+    parser.add_argument("--region", choices=("lumbar", "cervical"), required=True)
+    parser.add_argument("--outcome", choices=tuple(OUTCOMES), required=True)
+    parser.add_argument("--indication", help="of the cohort; default: the one in its column 'indication'")
+    parser.add_argument("--treatment", choices=("surgery", "pain_programme"), help="default: by indication")
+    parser.add_argument("--horizon", type=int, default=12, help="months after treatment")
+    parser.add_argument("--out", type=Path, required=True, help="fusion.json to write or add to")
+    parser.add_argument("--bootstrap", type=int, default=200)
+    parser.add_argument("--imputations", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fit, write and print; exit code 0, or 2 and one sentence on stderr when the cohort cannot be used."""
+    options = parse(arguments)
+    try:
+        cohort = read_cohort(options.cohort, options.region, options.outcome, options.horizon, options.indication)
+        indication = cohort.indication
+        if indication is None:
+            default = "chronic_low_back_pain" if options.outcome == "odi_22_or_less" else None
+            if default is None or options.region == "cervical":
+                raise BadCohort(f"{cohort.name} names no indication: add the column or --indication.")
+            indication = default
+        treatment = options.treatment or default_treatment(indication)
+        question = Question(options.region, indication, treatment, options.outcome, options.horizon)
+        result = fit(question, cohort, FusionSettings(), options)
+        write_fusion(options.out, entry_of(result, cohort, options))
+    except SpineError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(summary(result))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

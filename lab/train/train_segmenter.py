@@ -1,0 +1,192 @@
+"""Train the segmenter on synthetic spines and the CC BY 4.0 training patients; resumable, on CPU or one GPU.
+
+python -m lab.train.train_segmenter --data ../shared/data --bank RENDERED --out RUN --steps 7000
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from lab.train import sources
+from lab.train.augment import draw
+from lab.train.losses import segmentation_loss
+from lab.train.network import build_network
+from lab.train.sources import Item
+from spine.anatomy import Structure
+
+PIXEL_MM = 0.8
+CROP = (256, 192)
+BATCH = 8
+SHARES = {"spider_space": 0.4, "mendeley_t1": 0.15, "mendeley_t2": 0.1, "synthetic": 0.35}
+PEAK_RATE, WARM_UP = 2e-3, 100
+EMA = 0.995
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--bank", type=Path, help="folder of lab.train.prerender; without it no synthetic spines")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--synthetic-only", action="store_true")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    train(args)
+
+
+def load_items(args: argparse.Namespace) -> dict[str, list[Item]]:
+    """Training items by source, as SHARES names them."""
+    found: dict[str, list[Item]] = {}
+    if not args.synthetic_only:
+        found["spider_space"] = list(sources.spider_space(args.data, "train", PIXEL_MM))
+        for contrast in ("t1", "t2"):
+            found[f"mendeley_{contrast}"] = list(sources.mendeley(args.data, "train", PIXEL_MM, contrast))
+    if args.bank:
+        found["synthetic"] = list(sources.synthetic(args.bank))
+    return found
+
+
+def train(args: argparse.Namespace) -> None:
+    """The loop: every 200 steps a checkpoint, every 500 a validation; continues from OUT/last.pt."""
+    items = load_items(args)
+    validation = [] if args.synthetic_only else list(sources.spider_space(args.data, "val", PIXEL_MM))
+    state = State(args.out, torch.device(args.device), args.seed)
+    rng = np.random.default_rng((args.seed, state.step))
+    start, running = time.time(), 0.0
+    bar = tqdm(range(state.step, args.steps), initial=state.step, total=args.steps, mininterval=30)
+    for step in bar:
+        loss = state.update(*_batch(items, rng), learning_rate(step, args.steps))
+        running = 0.98 * running + 0.02 * loss if running else loss
+        bar.set_postfix(loss=f"{running:.3f}", refresh=False)
+        if state.step % 500 == 0 or state.step == args.steps:
+            scores = {f"dice_{k}": v for k, v in validate(state.average, validation, state.device).items()}
+            state.log.append({"step": state.step, "loss": running, "seconds": time.time() - start, **scores})
+            (args.out / "log.json").write_text(json.dumps(state.log, indent=1), encoding="utf-8")
+        if state.step % 200 == 0 or state.step == args.steps:
+            state.save()
+    record = {
+        "steps": args.steps,
+        "batch": BATCH,
+        "crop": CROP,
+        "pixel_mm": PIXEL_MM,
+        "seed": args.seed,
+        "shares": SHARES,
+        "items": {k: len(v) for k, v in items.items()},
+        "data_sha256": {k: digest(v) for k, v in items.items()},
+        "parameters": sum(p.numel() for p in state.network.parameters()),
+        "log": state.log,
+    }
+    (args.out / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """A short warm-up, then half a cosine to zero."""
+    return PEAK_RATE * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+
+class State:
+    """Network, its running average, optimiser, step and log; read from `folder`/last.pt where that exists."""
+
+    def __init__(self, folder: Path, device: torch.device, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.file, self.device, self.step = folder / "last.pt", device, 0
+        self.log: list[dict[str, float]] = []
+        self.network, self.average = build_network().to(device), build_network().to(device)
+        self.average.load_state_dict(self.network.state_dict())
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), PEAK_RATE, weight_decay=1e-4)
+        if self.file.exists():
+            stored = torch.load(self.file, map_location=device, weights_only=True)
+            for part in ("network", "average", "optimiser"):
+                getattr(self, part).load_state_dict(stored[part])
+            self.step, self.log = stored["step"], stored["log"]
+
+    def update(self, images: torch.Tensor, sets: torch.Tensor, rate: float) -> float:
+        """One step on (N, 3, H, W) and (N, H, W); returns the loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.network(images.to(self.device))
+        loss = segmentation_loss(logits, sets.to(self.device))
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(EMA, self.step / (self.step + 10))
+        with torch.no_grad():
+            for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                a.lerp_(b, 1 - keep)
+        return float(loss.item())
+
+    def save(self) -> None:
+        """Write last.pt by renaming, so that a killed run leaves a whole file."""
+        parts = {p: getattr(self, p).state_dict() for p in ("network", "average", "optimiser")}
+        part = self.file.with_suffix(".new")
+        torch.save({**parts, "step": self.step, "log": self.log}, part)
+        part.replace(self.file)
+
+
+def _batch(items: dict[str, list[Item]], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    names = [n for n in SHARES if items.get(n)]
+    shares = np.array([SHARES[n] for n in names])
+    pairs = []
+    for name in rng.choice(names, BATCH, p=shares / shares.sum()):
+        item = items[name][rng.integers(len(items[name]))]
+        pairs.append(draw(item, rng, CROP))
+    return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
+
+
+@torch.no_grad()
+def validate(network: nn.Module, items: list[Item], device: torch.device) -> dict[str, float]:
+    """Mean Dice on whole slices, every second one; what a set leaves open is not counted."""
+    groups = {
+        "vertebra": (Structure.BODY, Structure.POSTERIOR, Structure.C1, Structure.C2),
+        "disc": (Structure.DISC,),
+        "canal": (Structure.CANAL, Structure.CORD),
+    }
+    scores: dict[str, list[float]] = {g: [] for g in groups}
+    for item in items:
+        step = max(1, round(3.0 / item.slice_mm))
+        count = item.sets.shape[0]
+        answers = []
+        for s in range(0, count, 2):
+            picked = [max(s - step, 0), s, min(s + step, count - 1)]
+            image = torch.from_numpy(item.image[picked].astype(np.float32))[None].to(device)
+            pad = [-image.shape[3] % 32, -image.shape[2] % 32]
+            image = nn.functional.pad(image, (0, pad[0], 0, pad[1]))
+            answers.append(network(image)[0, :, : item.sets.shape[1], : item.sets.shape[2]].argmax(0).cpu().numpy())
+        answer, sets = np.stack(answers), item.sets[::2]
+        for name, members in groups.items():
+            union = sources.bits(*members)
+            truth = (sets & ~np.uint16(union)) == 0
+            decided = truth | ((sets & union) == 0)
+            found = np.isin(answer, members) & decided
+            scores[name].append(float(2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1)))
+    return {k: float(np.mean(v)) for k, v in scores.items() if v}
+
+
+def digest(items: list[Item]) -> str:
+    """sha256 over patients, labels and pictures of a source, in order."""
+    total = hashlib.sha256()
+    for item in items:
+        total.update(item.patient.encode())
+        total.update(item.sets.tobytes())
+        total.update(item.image.tobytes())
+    return total.hexdigest()
+
+
+if __name__ == "__main__":
+    main()

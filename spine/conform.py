@@ -1,0 +1,265 @@
+"""Stage 2: a stored series to the model's grid, and labels on the model's grid back to the stored one.
+
+The image's own axes are kept: axes are permuted and flipped, never rotated, and rows and columns are
+resampled by two small matrices, so that the way back is exact and cheap. Training uses the same functions.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spine.anatomy import Structure
+from spine.errors import UnusableImage
+from spine.records import LabelledSpine, Segmentation, Series, Study, Volume
+from spine.settings import GridSettings
+
+# Slice, down, back as LPS unit vectors: towards the left, the feet, the back.
+CANONICAL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+BODY_FRACTION = 0.08  # voxels brighter than this share of the 99.5th percentile count as body
+BODY_PERCENTILE = 95.0  # of the body, becomes 1
+MAX_INTENSITY = 2.5
+THICK_STACK_MM = 2.0  # rows or columns coarser than this, and coarser than the slices: not a sagittal stack
+
+
+def conform_study(study: Study, grid: GridSettings) -> Volume:
+    """The primary series of `study` as a Volume.
+
+    Raises:
+        UnusableImage: not a sagittal series, or too large.
+    """
+    return conform_series(study.primary, grid)
+
+
+def conform_series(series: Series, grid: GridSettings) -> Volume:
+    """One sagittal MR series on the model's grid: (slice, down, back), see records.Volume."""
+    if series.array.size > grid.max_voxels:
+        raise UnusableImage(
+            f"{series.slug}: the series has {series.array.size / 1e6:.0f} million voxels; "
+            f"at most {grid.max_voxels / 1e6:.0f} million are read."
+        )
+    axes, flips = anatomical_axes(series.grid.direction)
+    spacing = tuple(series.grid.spacing_mm[a] for a in axes)
+    _refuse_other_planes(series, spacing)
+    array = to_canonical(series.array, axes, flips)
+    factor = thinning_factor(spacing[0], array.shape[0], grid.slice_mm_min)
+    scale = intensity_scale(array)
+    rows = resampling_matrix(array.shape[1], spacing[1], grid.pixel_mm)
+    columns = resampling_matrix(array.shape[2], spacing[2], grid.pixel_mm)
+    slices = -(-array.shape[0] // factor)
+    padded = [-(-m.shape[0] // grid.multiple) * grid.multiple for m in (rows, columns)]
+    out = np.zeros((slices, *padded), np.float32)
+    for s in range(slices):
+        slab = array[s * factor : (s + 1) * factor]
+        plane = slab[0].astype(np.float32) if len(slab) == 1 else slab.mean(0, dtype=np.float32)
+        out[s, : rows.shape[0], : columns.shape[0]] = rows @ plane @ columns.T
+    np.multiply(out, scale, out=out)
+    np.clip(out, 0.0, MAX_INTENSITY, out=out)
+    return Volume(
+        array=out,
+        spacing_mm=(spacing[0] * factor, grid.pixel_mm, grid.pixel_mm),
+        content=(slices, rows.shape[0], columns.shape[0]),
+        affine=_volume_affine(series, axes, flips, factor, grid.pixel_mm),
+        source=series.grid,
+        axes=axes,
+        flips=flips,
+        flags=("one_slice",) if slices == 1 else (),
+    )
+
+
+def anatomical_axes(direction: tuple[float, ...]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Which stored axis (0 = i, 1 = j, 2 = k) runs along slice, down, back, and whether it runs against it.
+
+    `direction` is SimpleITK's 3x3 matrix, row-major. The assignment with the largest sum of |cosines| wins.
+    """
+    cosines = CANONICAL @ np.reshape(direction, (3, 3))  # (canonical, stored)
+    best = max(permutations(range(3)), key=lambda p: sum(abs(cosines[c, p[c]]) for c in range(3)))
+    flips = tuple(bool(cosines[c, best[c]] < 0) for c in range(3))
+    return (best[0], best[1], best[2]), (flips[0], flips[1], flips[2])
+
+
+def to_canonical(
+    array: NDArray[np.generic], axes: tuple[int, int, int], flips: tuple[bool, ...]
+) -> NDArray[np.generic]:
+    """View of `array` (k, j, i) with axes (slice, down, back)."""
+    view = array.transpose([2 - a for a in axes])
+    return view[tuple(slice(None, None, -1) if f else slice(None) for f in flips)]
+
+
+def from_canonical(array: NDArray[np.uint8], axes: tuple[int, int, int], flips: tuple[bool, ...]) -> NDArray[np.uint8]:
+    """Inverse of `to_canonical`: (slice, down, back) to a contiguous (k, j, i)."""
+    view = array[tuple(slice(None, None, -1) if f else slice(None) for f in flips)]
+    order = [2 - a for a in axes]
+    return np.ascontiguousarray(view.transpose(np.argsort(order)))
+
+
+def thinning_factor(slice_mm: float, slices: int, slice_mm_min: float) -> int:
+    """How many neighbouring slices are averaged into one, so that slices lie about `slice_mm_min` apart or more."""
+    return max(1, min(int(slice_mm_min / slice_mm + 0.25), slices))
+
+
+def intensity_scale(array: NDArray[np.generic]) -> float:
+    """Factor that brings the BODY_PERCENTILE of the body to 1; robust against air around the body and hot pixels.
+
+    At most about a million voxels are looked at, on a regular lattice.
+    """
+    step = max(1, int((array.size / 1e6) ** (1 / 3)))
+    sample = np.asarray(array[:: 1 if array.shape[0] < 32 else step, ::step, ::step], np.float32).ravel()
+    top = float(np.percentile(sample, 99.5))
+    body = sample[sample > BODY_FRACTION * top]
+    level = float(np.percentile(body, BODY_PERCENTILE)) if body.size else 0.0
+    return 1.0 / level if level > 0 else 1.0
+
+
+def resampling_matrix(size: int, spacing_mm: float, target_mm: float) -> NDArray[np.float32]:
+    """(new size, size): linear resampling from `spacing_mm` to `target_mm` with a triangle filter against aliasing.
+
+    New sample n lies at n * target_mm from the first stored sample: both grids share their first sample's centre.
+    """
+    count = max(1, int(np.floor((size - 1) * spacing_mm / target_mm + 1e-6)) + 1)
+    position = np.arange(count)[:, None] * (target_mm / spacing_mm)
+    width = max(1.0, target_mm / spacing_mm)
+    weight = np.clip(1.0 - np.abs(position - np.arange(size)[None]) / width, 0.0, None)
+    matrix: NDArray[np.float32] = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+    return matrix
+
+
+def interpolation_matrix(size: int, spacing_mm: float, source_size: int, source_mm: float) -> NDArray[np.float32]:
+    """(size, source_size): linear interpolation of a grid of `source_mm` at `size` samples `spacing_mm` apart."""
+    position = np.clip(np.arange(size) * (spacing_mm / source_mm), 0, source_size - 1)
+    weight = np.clip(1.0 - np.abs(position[:, None] - np.arange(source_size)[None]), 0.0, None)
+    matrix: NDArray[np.float32] = weight.astype(np.float32)
+    return matrix
+
+
+def restore(spine: LabelledSpine, segmentation: Segmentation, volume: Volume) -> NDArray[np.uint8]:
+    """`spine.mask` on the stored grid: uint8 (k, j, i).
+
+    The border of a structure comes from its interpolated probability, so it is as smooth as the stored grid
+    allows; the instance of a voxel is that of the nearest voxel of the same kind on the model's grid.
+    """
+    size = [volume.source.size[a] for a in volume.axes]
+    spacing = [volume.source.spacing_mm[a] for a in volume.axes]
+    out = np.zeros(size, np.uint8)
+    occupied = np.argwhere(spine.mask.any(0))
+    if len(occupied):
+        low, high = occupied.min(0), occupied.max(0) + 1
+        down, fine_down, rows = _axis_window(size[1], spacing[1], volume, 1, (low[0], high[0]))
+        back, fine_back, columns = _axis_window(size[2], spacing[2], volume, 2, (low[1], high[1]))
+        mask, structures = spine.mask[:, down, back], segmentation.structures[:, down, back]
+        planes = _FinePlanes(segmentation.probabilities[:, :, down, back], structures, mask, (rows, columns))
+        for fine, position in enumerate(_slice_positions(size[0], volume)):
+            out[fine, fine_down, fine_back] = planes.at(position)
+    return from_canonical(out, volume.axes, volume.flips)
+
+
+class _FinePlanes:
+    """Model slices brought to the stored in-plane grid one after another; keeps the two that are in use."""
+
+    def __init__(
+        self,
+        probabilities: NDArray[np.float16],
+        structures: NDArray[np.uint8],
+        mask: NDArray[np.uint8],
+        matrices: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ) -> None:
+        self._probabilities, self._structures, self._mask = probabilities, structures, mask
+        self._rows, self._columns = matrices
+        self._nearest = np.ix_(self._rows.argmax(1), self._columns.argmax(1))
+        self._kept: dict[int, tuple[NDArray[np.float32], NDArray[np.uint8]]] = {}
+
+    def at(self, position: float) -> NDArray[np.uint8]:
+        """Labels of the stored slice that lies at `position` on the model's slice axis."""
+        low = int(position)
+        share = position - low
+        pair = (low, low + 1) if share > 0 else (low, low)
+        self._kept = {s: self._kept[s] if s in self._kept else self._plane(s) for s in set(pair)}
+        (p0, n0), (p1, n1) = self._kept[pair[0]], self._kept[pair[1]]
+        kind = np.argmax(p0 if share == 0 else (1 - share) * p0 + share * p1, 0)[None]
+        first, second = (n0, n1) if share <= 0.5 else (n1, n0)
+        label = np.take_along_axis(first, kind, 0)[0]
+        other = np.take_along_axis(second, kind, 0)[0]
+        label = np.where(label == 0, other, label)  # where the nearer slice holds nothing of that kind
+        return np.where(label == _REMOVED, np.uint8(0), label)
+
+    def _plane(self, s: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        probability = np.empty((len(KINDS), len(self._rows), len(self._columns)), np.float32)
+        near = np.zeros((len(KINDS), len(self._rows), len(self._columns)), np.uint8)
+        for n, members in enumerate(KINDS):
+            merged = self._probabilities[list(members), s].sum(0, dtype=np.float32)
+            probability[n] = self._rows @ merged @ self._columns.T
+            if n:
+                inside = np.isin(self._structures[s], members)
+                label = np.where(inside, np.where(self._mask[s] == 0, _REMOVED, self._mask[s]), 0).astype(np.uint8)
+                near[n] = _spread(label)[self._nearest]
+        return probability, near
+
+
+# What a voxel of the output can be: background (the sacrum has no label there), vertebra, disc, canal.
+KINDS: tuple[tuple[int, ...], ...] = (
+    (Structure.BACKGROUND, Structure.S1, Structure.SACRUM),
+    (Structure.BODY, Structure.POSTERIOR, Structure.C2, Structure.C1),
+    (Structure.DISC,),
+    (Structure.CANAL, Structure.CORD),
+)
+_REMOVED = 255  # found by the network, taken out again by label.py
+_SPREAD = 2  # voxels: interpolated borders lie at most one voxel away from those on the model's grid
+
+
+def _spread(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels grown into the zeros around them by _SPREAD voxels."""
+    for _ in range(_SPREAD):
+        grown = label.copy()
+        np.maximum(grown[1:], label[:-1], out=grown[1:])
+        np.maximum(grown[:-1], label[1:], out=grown[:-1])
+        wide = grown.copy()
+        np.maximum(wide[:, 1:], grown[:, :-1], out=wide[:, 1:])
+        np.maximum(wide[:, :-1], grown[:, 1:], out=wide[:, :-1])
+        label = np.where(label == 0, wide, label)
+    return label
+
+
+def _axis_window(
+    size: int, spacing_mm: float, volume: Volume, axis: int, occupied: tuple[int, int]
+) -> tuple[slice, slice, NDArray[np.float32]]:
+    """(window on the model's axis, window on the stored axis, matrix between them) around the `occupied` range."""
+    matrix = interpolation_matrix(size, spacing_mm, volume.content[axis], volume.spacing_mm[axis])
+    low, high = max(occupied[0] - 1, 0), min(occupied[1] + 1, volume.content[axis])
+    fine = np.flatnonzero(matrix[:, low:high].any(1))
+    window = slice(int(fine[0]), int(fine[-1]) + 1)
+    part = matrix[window, low:high]
+    return slice(low, high), window, part / part.sum(1, keepdims=True)
+
+
+def _slice_positions(size: int, volume: Volume) -> NDArray[np.float64]:
+    """Position of each stored slice on the model's slice axis, clamped to its ends."""
+    factor = round(volume.spacing_mm[0] / volume.source.spacing_mm[volume.axes[0]])
+    starts = np.arange(0, size, factor)
+    centres = (starts + np.minimum(starts + factor, size) - 1) / 2
+    positions: NDArray[np.float64] = np.interp(np.arange(size), centres, np.arange(len(starts), dtype=float))
+    return positions
+
+
+def _refuse_other_planes(series: Series, spacing: tuple[float, ...]) -> None:
+    if max(spacing[1:]) > THICK_STACK_MM and max(spacing[1:]) > 1.5 * spacing[0]:
+        raise UnusableImage(
+            f"{series.slug}: a sagittal series is expected, but the samples lie {spacing[0]:.2f} mm apart from side to "
+            f"side, {spacing[1]:.2f} mm from head to foot and {spacing[2]:.2f} mm from front to back."
+        )
+
+
+def _volume_affine(
+    series: Series, axes: tuple[int, int, int], flips: tuple[bool, ...], factor: int, pixel_mm: float
+) -> NDArray[np.float64]:
+    """(4, 4): index on the model's grid -> LPS millimetres."""
+    to_stored = np.zeros((4, 4))
+    to_stored[3, 3] = 1.0
+    for canonical, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        step = factor if canonical == 0 else pixel_mm / series.grid.spacing_mm[axis]
+        start = (factor - 1) / 2 if canonical == 0 else 0.0
+        last = series.grid.size[axis] - 1
+        to_stored[axis, canonical] = -step if flip else step
+        to_stored[axis, 3] = last - start if flip else start
+    return series.grid.affine @ to_stored

@@ -1,0 +1,251 @@
+"""Bodies and discs as instances, ordered from the lowest up; posterior elements given to their vertebra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spine.anatomy import Structure
+from spine.records import Segmentation
+
+MIN_BODY_MM2 = 55.0  # mid-sagittal area below which a component is no body; C3 has about 180 mm2
+MIN_DISC_MM2 = 12.0
+MERGED_HEIGHT_RATIO = 1.55  # taller than this times its neighbours: two bodies whose disc has collapsed
+MAX_GAP_RATIO = 1.7  # neighbours further apart than this times the usual distance: one is missing, or one is a stray
+MAX_FRONT_MM = 75.0  # a body's centre lies at most this far in front of the canal
+
+
+KINDS = (Structure.BODY, Structure.S1, Structure.C2)
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """One body: its voxels as (n, 3) indices, centroid in mm (slice, down, back) and simple sizes."""
+
+    voxels: NDArray[np.intp]
+    centre_mm: NDArray[np.float64]
+    height_mm: float
+    area_mm2: float  # largest area in one sagittal slice
+    structure: int  # one of KINDS
+    shares: Mapping[Structure, float]  # mean probability of each of KINDS inside
+
+
+def find_bodies(segmentation: Segmentation, spacing_mm: tuple[float, float, float]) -> list[Body]:
+    """Bodies of C2..L5 and S1, from the lowest up.
+
+    Parts are told apart without regard to the kind, which is then the one that most of the part's probability
+    names: a body that the network calls half L5, half S1 stays one body.
+    """
+    inside = np.isin(segmentation.structures, KINDS)
+    parts = components(inside, spacing_mm, MIN_BODY_MM2)
+    bodies = [_body(voxels, segmentation, spacing_mm) for voxels in parts]
+    bodies = _split_tall(_merge_halves(bodies, segmentation, spacing_mm), segmentation, spacing_mm)
+    for kind in (Structure.S1, Structure.C2):  # one each: the surest; the others are bodies that look alike
+        same = sorted((b for b in bodies if b.structure == kind), key=lambda b: -b.shares[kind] * b.area_mm2)
+        bodies = [replace(b, structure=int(Structure.BODY)) if b in same[1:] else b for b in bodies]
+    return sorted(bodies, key=lambda b: -b.centre_mm[1])
+
+
+def components(
+    inside: NDArray[np.bool_], spacing_mm: tuple[float, float, float], min_mm2: float
+) -> list[NDArray[np.intp]]:
+    """Connected parts of `inside`, each (n, 3) indices, whose largest sagittal area is at least `min_mm2`.
+
+    Bridges one voxel wide are cut in plane before parts are told apart; the voxels cut off go to the part
+    they touch.
+    """
+    boxes = ndimage.find_objects(inside.astype(np.uint8))
+    if not boxes:
+        return []
+    box = boxes[0]
+    part = inside[box]
+    core = ndimage.binary_opening(part, np.ones((1, 3, 3), bool))
+    labels = cc3d.connected_components(core, connectivity=6)
+    lost = part & ~core
+    for _ in range(2):  # an opening with a 3 x 3 square takes at most two voxels off
+        grown = ndimage.grey_dilation(labels, footprint=_CROSS)
+        labels = np.where(lost & (labels == 0), grown, labels)
+    pixel_mm2 = spacing_mm[1] * spacing_mm[2]
+    origin = np.array([s.start for s in box])
+    found = []
+    for n, window in enumerate(ndimage.find_objects(labels), start=1):
+        if window is None:
+            continue
+        own = labels[window] == n
+        if own.sum((1, 2)).max() * pixel_mm2 >= min_mm2:
+            found.append(np.argwhere(own) + origin + [s.start for s in window])
+    return found
+
+
+_CROSS = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
+
+
+def _body(voxels: NDArray[np.intp], segmentation: Segmentation, spacing_mm: tuple[float, float, float]) -> Body:
+    counts = np.bincount(voxels[:, 0])
+    middle = voxels[voxels[:, 0] == counts.argmax()]
+    shares = {k: float(segmentation.probabilities[k][tuple(voxels.T)].mean(dtype=np.float64)) for k in KINDS}
+    return Body(
+        voxels=voxels,
+        centre_mm=voxels.mean(0) * spacing_mm,
+        height_mm=float(len(middle) / len(np.unique(middle[:, 2])) * spacing_mm[1]),  # mean over its columns
+        area_mm2=float(counts.max() * spacing_mm[1] * spacing_mm[2]),
+        structure=int(max(shares, key=lambda k: shares[k])),
+        shares=shares,
+    )
+
+
+def _merge_halves(bodies: list[Body], segmentation: Segmentation, spacing_mm: tuple[float, float, float]) -> list[Body]:
+    """Parts of one body that lie at the same height (a gap in a lateral slice, a vein, a fracture line) become one."""
+    merged: list[Body] = []
+    for body in sorted(bodies, key=lambda b: -b.area_mm2):
+        for n, other in enumerate(merged):
+            gap = np.abs(body.centre_mm - other.centre_mm)
+            if gap[1] < 0.45 * other.height_mm and gap[2] < 25.0:
+                voxels = np.concatenate((other.voxels, body.voxels))
+                merged[n] = _body(voxels, segmentation, spacing_mm)
+                break
+        else:
+            merged.append(body)
+    return merged
+
+
+def _split_tall(bodies: list[Body], segmentation: Segmentation, spacing_mm: tuple[float, float, float]) -> list[Body]:
+    """Two bodies in one component are cut at the narrowest place between their expected centres."""
+    if len(bodies) < 3:
+        return bodies
+    out = []
+    for body in bodies:
+        others = [
+            b.height_mm for b in sorted(bodies, key=lambda b: float(np.linalg.norm(b.centre_mm - body.centre_mm)))
+        ]
+        typical = float(np.median(others[1:5]))
+        merged = body.structure != Structure.C2 and body.height_mm > MERGED_HEIGHT_RATIO * typical
+        count = round(body.height_mm / (1.15 * typical)) if merged else 1
+        if count < 2:
+            out.append(body)
+            continue
+        down = body.voxels[:, 1]
+        edges = _cuts(down, count)
+        for low, high in pairwise(edges):
+            out.append(_body(body.voxels[(down >= low) & (down < high)], segmentation, spacing_mm))
+    return out
+
+
+def _cuts(down: NDArray[np.intp], count: int) -> list[int]:
+    """Rows that cut a column of bodies into `count`: the thinnest row near each even division."""
+    low, high = int(down.min()), int(down.max()) + 1
+    thickness = np.bincount(down - low, minlength=high - low)
+    reach = max((high - low) // (4 * count), 1)
+    edges = [low]
+    for n in range(1, count):
+        even = (high - low) * n // count
+        window = thickness[even - reach : even + reach + 1]
+        edges.append(low + even - reach + int(window.argmin()))
+    return [*edges, high]
+
+
+def keep_column(bodies: list[Body], canal_mm: NDArray[np.float64]) -> list[Body]:
+    """Bodies that lie in front of the canal; `canal_mm` is (n, 2), its middle as (down, back), sorted by down."""
+    if len(canal_mm) < 5:
+        return bodies
+    kept = []
+    for body in bodies:
+        back = float(np.interp(body.centre_mm[1], canal_mm[:, 0], canal_mm[:, 1]))
+        if 0.0 < back - body.centre_mm[2] < MAX_FRONT_MM:
+            kept.append(body)
+    return kept
+
+
+def drop_strays(bodies: list[Body]) -> list[Body]:
+    """Bodies without those at either end that lie too far from their neighbour to be the next vertebra."""
+    kept = list(bodies)
+    while len(kept) > 3:
+        steps = np.linalg.norm(np.diff([b.centre_mm[1:] for b in kept], axis=0), axis=1)
+        if steps[0] > MAX_GAP_RATIO * np.median(steps[1:4]):
+            kept.pop(0)
+        elif steps[-1] > MAX_GAP_RATIO * np.median(steps[-4:-1]):
+            kept.pop()
+        else:
+            break
+    return kept
+
+
+def largest_gap_ratio(bodies: list[Body]) -> float:
+    """Largest distance between neighbours over the median of the distances around it; 1 for fewer than four."""
+    if len(bodies) < 4:
+        return 1.0
+    steps = np.linalg.norm(np.diff([b.centre_mm[1:] for b in bodies], axis=0), axis=1)
+    around = [np.median(np.delete(steps, n)[max(n - 2, 0) : n + 2]) for n in range(len(steps))]
+    return float((steps / around).max())
+
+
+def spine_axes(centres_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Unit vectors (n, 2) in (down, back): downward along the column at each body, and its normal to the back.
+
+    `centres_mm` is (n, 2), lowest first.
+    """
+    if len(centres_mm) < 2:
+        down = np.tile([1.0, 0.0], (len(centres_mm), 1))
+    else:
+        down = -np.gradient(centres_mm, axis=0)
+        down /= np.linalg.norm(down, axis=1, keepdims=True)
+    return down, np.stack((-down[:, 1], down[:, 0]), 1)
+
+
+def assign_discs(
+    parts: list[NDArray[np.intp]], bodies: list[Body], spacing_mm: tuple[float, float, float]
+) -> list[tuple[int, NDArray[np.intp]]]:
+    """(index of the body above, voxels) of each disc, lowest first; index -1 .. len(bodies) - 1.
+
+    Index n means: between body n and the body below it. A part above the highest body has the index
+    len(bodies): its upper vertebra is outside the image.
+    """
+    centres = np.stack([b.centre_mm[1:] for b in bodies])
+    axes, _ = spine_axes(centres)
+    groups: dict[int, list[NDArray[np.intp]]] = {}
+    for voxels in parts:
+        centre = voxels.mean(0)[1:] * spacing_mm[1:]
+        below = ((centre - centres) * axes).sum(1) > 0  # the part lies below body n
+        nearest = int(np.linalg.norm(centre - centres, axis=1).argmin())
+        upper = nearest if below[nearest] else nearest + 1
+        groups.setdefault(upper, []).append(voxels)
+    discs = []
+    for upper, members in sorted(groups.items()):
+        largest = max(len(m) for m in members)
+        discs.append((upper, np.concatenate([m for m in members if len(m) > 0.15 * largest])))
+    return discs
+
+
+# How far a process hangs below its body, in mm downward per mm behind the canal's front: spinous processes
+# slant most in the thoracic spine. Hand-set from the anatomy, checked by eye on the training patients.
+SLANT = {"lumbar": 0.30, "thoracic": 0.75, "cervical": 0.35}
+PEDICLE_DEPTH_MM = 12.0  # the slant starts this far behind the body's centre
+
+
+MAX_POSTERIOR_LEVELS = 0.85  # a voxel further from every body than this times the level distance belongs to none
+
+
+def assign_posterior(
+    voxels: NDArray[np.intp], bodies: list[Body], regions: list[str], spacing_mm: tuple[float, float, float]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """(index into `bodies`, whether it belongs to any of them) for each posterior voxel (n, 3).
+
+    A voxel is moved up along its region's slant and given to the body at whose height it then lies.
+    """
+    centres = np.stack([b.centre_mm[1:] for b in bodies])
+    axes, normals = spine_axes(centres)
+    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
+    pitch = float(np.median(steps)) if len(steps) else 1.3 * bodies[0].height_mm
+    offset = voxels[:, 1:] * np.asarray(spacing_mm[1:])
+    distance = np.empty((len(bodies), len(voxels)), np.float32)
+    for n, body in enumerate(bodies):
+        relative = offset - centres[n]
+        behind = np.maximum(relative @ normals[n] - PEDICLE_DEPTH_MM, 0.0)
+        distance[n] = np.abs(relative @ axes[n] - SLANT[regions[n]] * behind - 0.1 * body.height_mm)
+    return distance.argmin(0), distance.min(0) < MAX_POSTERIOR_LEVELS * pitch

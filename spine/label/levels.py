@@ -1,0 +1,250 @@
+"""From instances to the labelled spine: names, masks, partial vertebrae, confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spine.anatomy import (
+    C2_LABEL,
+    CANAL_LABEL,
+    DISC_OFFSET,
+    FIRST_VERTEBRA,
+    LAST_DISC,
+    LAST_VERTEBRA,
+    PARTIAL_OFFSET,
+    T12_LABEL,
+    Structure,
+    disc_level,
+    region_of,
+    vertebra_name,
+)
+from spine.label.instances import (
+    MAX_GAP_RATIO,
+    MIN_DISC_MM2,
+    Body,
+    assign_discs,
+    assign_posterior,
+    components,
+    drop_strays,
+    find_bodies,
+    keep_column,
+    largest_gap_ratio,
+)
+from spine.label.numbering import Evidence, number_levels
+from spine.records import Disc, LabelledSpine, Numbering, Segmentation, Vertebra, Volume
+
+MIN_CANAL_MM2 = 60.0
+PARTIAL_HEIGHT = 0.80  # a body at the border lower than this share of its neighbour's height is cut
+MIN_S1_SHARE = 0.35  # mean probability of S1 from which the lowest body counts as S1 at all
+
+
+def label_levels(segmentation: Segmentation, volume: Volume) -> LabelledSpine:
+    """Vertebrae and discs of `segmentation` with their names; an empty spine where no body was found."""
+    spacing = volume.spacing_mm
+    structures = segmentation.structures
+    canal = _canal(structures, spacing)
+    bodies = keep_column(find_bodies(segmentation, spacing), _canal_line(canal, spacing))
+    sacrum = _take_sacrum(bodies)
+    if sacrum.body is not None:  # what lies below S1 is no vertebra
+        bodies = bodies[bodies.index(sacrum.body) + 1 :]
+    bodies = drop_strays(bodies)
+    first, numbering = number_levels(_evidence(bodies, sacrum, structures, volume))
+    bodies = bodies[: C2_LABEL - first + 1]
+    canvas = _Canvas(np.zeros(structures.shape, np.uint8), np.zeros(structures.shape, np.uint8))
+    canvas.put(np.argwhere(canal), CANAL_LABEL, structures[canal])
+    if sacrum.body is not None:
+        canvas.put(sacrum.body.voxels, 0, Structure.S1)
+    keep = structures == Structure.SACRUM
+    canvas.structures[keep] = Structure.SACRUM
+    vertebrae = _vertebrae(bodies, first, volume, canvas)
+    discs = _discs(bodies, sacrum.body, first, segmentation, volume, canvas)
+    _posterior(bodies, vertebrae, structures, spacing, canvas)
+    _atlas(structures, spacing, canvas)
+    return LabelledSpine(
+        mask=canvas.mask,
+        structures=canvas.structures,
+        vertebrae=tuple(vertebrae),
+        discs=tuple(discs),
+        numbering=_with_gaps(numbering, bodies),
+        flags=("no_canal_found",) if not canal.any() else (),
+    )
+
+
+@dataclass
+class _Canvas:
+    """The two label volumes while they are drawn."""
+
+    mask: NDArray[np.uint8]
+    structures: NDArray[np.uint8]
+
+    def put(self, voxels: NDArray[np.intp], label: int, structure: NDArray[np.uint8] | int) -> None:
+        """Draw `voxels` (n, 3) with `label` and their class: one for all, or one each."""
+        self.mask[tuple(voxels.T)] = label
+        self.structures[tuple(voxels.T)] = structure
+
+
+@dataclass(frozen=True)
+class _Sacrum:
+    """The body of S1 where one was found, and how sure that is (0..1)."""
+
+    body: Body | None
+    sureness: float
+
+
+def _canal(structures: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """Voxels of the canal (with the cord), small parts that lie apart removed."""
+    inside = np.isin(structures, (Structure.CANAL, Structure.CORD))
+    parts = components(inside, spacing_mm, MIN_CANAL_MM2)
+    out = np.zeros(structures.shape, bool)
+    for voxels in parts:
+        out[tuple(voxels.T)] = True
+    return out
+
+
+def _canal_line(canal: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    """(n, 2) in mm: row and mean column of the canal in each row that holds it."""
+    counts = canal.sum((0, 2))
+    rows = np.flatnonzero(counts)
+    columns = (canal.sum(0)[rows] * np.arange(canal.shape[2])).sum(1) / counts[rows]
+    return np.stack((rows * spacing_mm[1], columns * spacing_mm[2]), 1)
+
+
+def _take_sacrum(bodies: list[Body]) -> _Sacrum:
+    """S1 among `bodies`: the body that is most probably S1, if it is among the three lowest."""
+    if not bodies:
+        return _Sacrum(None, 0.0)
+    body = max(bodies[:3], key=lambda b: b.shares[Structure.S1])
+    share = body.shares[Structure.S1]
+    if share < MIN_S1_SHARE:
+        return _Sacrum(None, 0.0)
+    return _Sacrum(body, share)
+
+
+def _evidence(bodies: list[Body], sacrum: _Sacrum, structures: NDArray[np.uint8], volume: Volume) -> Evidence:
+    spacing = volume.spacing_mm
+    rows = volume.content[1]
+    axis = bodies[-1].shares[Structure.C2] if bodies and bodies[-1].structure == Structure.C2 else 0.0
+    lowest_mm = bodies[0].centre_mm[1] if bodies else 0.0
+    sureness = sacrum.sureness
+    if sacrum.body is None and bodies:  # S2 and below seen, S1 itself not told apart
+        sacral = np.argwhere((structures == Structure.SACRUM).any(0))
+        below = sacral[:, 0] * spacing[1] > lowest_mm + 0.5 * bodies[0].height_mm
+        if below.sum() * spacing[1] * spacing[2] > 150.0:
+            sureness = 0.6
+    return Evidence(
+        areas_mm2=np.array([b.area_mm2 for b in bodies]),
+        centres_mm=np.array([b.centre_mm[1:] for b in bodies]).reshape(-1, 2),
+        whole=np.array([not _touches_end(b, rows) for b in bodies], bool),
+        sacrum=sureness,
+        axis=axis,
+        room_below_mm=rows * spacing[1] - lowest_mm,
+        conus=_conus(bodies, structures, spacing),
+    )
+
+
+def _conus(bodies: list[Body], structures: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> float | None:
+    """Fractional index of the body beside the tip of the cord; None when the cord runs out of view."""
+    rows = np.flatnonzero((structures == Structure.CORD).any((0, 2)))
+    if len(rows) * spacing_mm[1] < 20.0 or len(bodies) < 3:
+        return None
+    tip = rows[-1] * spacing_mm[1]
+    heights = np.array([b.centre_mm[1] for b in bodies])
+    if not heights.min() < tip - 10.0 or tip > heights.max() - 5.0:
+        return None
+    return float(np.interp(-tip, -heights, np.arange(len(bodies))))
+
+
+def _touches_end(body: Body, rows: int) -> bool:
+    return bool(body.voxels[:, 1].min() <= 1 or body.voxels[:, 1].max() >= rows - 2)
+
+
+def _vertebrae(bodies: list[Body], first: int, volume: Volume, canvas: _Canvas) -> list[Vertebra]:
+    vertebrae = []
+    for n, body in enumerate(bodies):
+        label = first + n
+        neighbour = bodies[n - 1] if n else (bodies[1] if len(bodies) > 1 else body)
+        partial = _touches_end(body, volume.content[1]) and (
+            len(bodies) == 1 or body.height_mm < PARTIAL_HEIGHT * neighbour.height_mm
+        )
+        structure = Structure.C2 if label == C2_LABEL else Structure.BODY
+        canvas.put(body.voxels, label + (PARTIAL_OFFSET if partial else 0), structure)
+        centre = body.voxels.mean(0)
+        confidence = max(body.shares.values())
+        vertebrae.append(
+            Vertebra(
+                label, vertebra_name(label), partial, _triple(centre), len(body.voxels), round(min(confidence, 1.0), 4)
+            )
+        )
+    return vertebrae
+
+
+def _discs(
+    bodies: list[Body],
+    sacrum: Body | None,
+    first: int,
+    segmentation: Segmentation,
+    volume: Volume,
+    canvas: _Canvas,
+) -> list[Disc]:
+    if not bodies:
+        return []
+    column = bodies if sacrum is None else [sacrum, *bodies]
+    shift = 0 if sacrum is None else -1
+    parts = components(segmentation.structures == Structure.DISC, volume.spacing_mm, MIN_DISC_MM2)
+    discs = []
+    for index, voxels in assign_discs(parts, column, volume.spacing_mm):
+        upper = first + index + shift
+        if not FIRST_VERTEBRA <= upper <= LAST_DISC - DISC_OFFSET:
+            continue  # below S1: a rudimentary sacral disc; above C2: no disc exists
+        label = DISC_OFFSET + upper
+        canvas.put(voxels, label, Structure.DISC)
+        probability = segmentation.probabilities[Structure.DISC][tuple(voxels.T)].mean(dtype=np.float64)
+        confidence = round(min(float(probability), 1.0), 4)
+        discs.append(Disc(label, disc_level(label), _triple(voxels.mean(0)), len(voxels), confidence))
+    return discs
+
+
+def _posterior(
+    bodies: list[Body],
+    vertebrae: list[Vertebra],
+    structures: NDArray[np.uint8],
+    spacing_mm: tuple[float, float, float],
+    canvas: _Canvas,
+) -> None:
+    """Give posterior elements to their vertebra. A part above the highest body is left unlabelled."""
+    voxels = np.argwhere(structures == Structure.POSTERIOR)
+    if not len(voxels) or not bodies:
+        return
+    owner, fits = assign_posterior(voxels, bodies, [_slant_region(v.label) for v in vertebrae], spacing_mm)
+    voxels, owner = voxels[fits], owner[fits]
+    labels = np.array([v.label + (PARTIAL_OFFSET if v.partial else 0) for v in vertebrae], np.uint8)
+    canvas.mask[tuple(voxels.T)] = labels[owner]
+    canvas.structures[tuple(voxels.T)] = Structure.POSTERIOR
+
+
+def _slant_region(label: int) -> str:
+    """Region whose processes the vertebra's look like: those of T11 and T12 are lumbar in shape."""
+    return "lumbar" if label in (T12_LABEL, T12_LABEL + 1) else region_of(label)
+
+
+def _atlas(structures: NDArray[np.uint8], spacing_mm: tuple[float, float, float], canvas: _Canvas) -> None:
+    """C1, only where C2 was found: its arches lie around the dens."""
+    if not (canvas.mask == C2_LABEL).any():
+        return
+    for voxels in components(structures == Structure.C1, spacing_mm, MIN_DISC_MM2):
+        canvas.put(voxels, LAST_VERTEBRA, Structure.C1)
+
+
+def _with_gaps(numbering: Numbering, bodies: list[Body]) -> Numbering:
+    """Doubt where two neighbours lie so far apart that a body was missed between them."""
+    if largest_gap_ratio(bodies) <= MAX_GAP_RATIO:
+        return numbering
+    doubt = "Two neighbouring bodies lie so far apart that a vertebra between them was probably missed."
+    return Numbering(numbering.method, min(numbering.probability, 0.5), numbering.alternatives, doubt)
+
+
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    return (float(values[0]), float(values[1]), float(values[2]))

@@ -1,0 +1,93 @@
+"""The story: nine calls from the input to the outputs, over models that are loaded once."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spine.conform import conform_study, restore
+from spine.fuse import fuse_findings
+from spine.label import label_levels
+from spine.measure import measure_levels
+from spine.records import Findings, Report, RunFacts, Study
+from spine.report import compose_report
+from spine.runners import Runner, open_runner
+from spine.segment import segment_volume
+from spine.settings import Settings, read_settings
+from spine.write import write_outputs
+
+STAGES = ("read", "conform", "segment", "label", "measure", "grade", "fuse", "report", "write")
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything learnt, loaded once and applied to many cases."""
+
+    settings: Settings
+    segmenter: Runner
+    folder: Path
+
+
+@dataclass
+class Clock:
+    """Wall seconds of each stage of one case."""
+
+    progress: Callable[[str], None] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    stage: str = "read"
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time `stage`, and tell `progress` that it starts."""
+        self.stage = stage
+        if self.progress is not None:
+            self.progress(stage)
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+
+def open_models(model_dir: Path, runner: str = "auto", cache: Path | None = None) -> Models:
+    """Load what `model_dir` holds. `runner` is one of runners.CHOICES; `cache` keeps engines between starts.
+
+    Raises:
+        ModelError: settings or a network are missing, damaged or not the ones that belong together.
+    """
+    settings = read_settings(model_dir)
+    segmenter = settings.segmenter
+    return Models(settings, open_runner(model_dir / segmenter.file, segmenter.sha256, runner, cache), model_dir)
+
+
+def run(
+    read: Callable[[], Study], models: Models, output_dir: Path, progress: Callable[[str], None] | None = None
+) -> Report:
+    """One case, from `read` to the files in `output_dir`: all of them, or none and a SpineError."""
+    settings, clock = models.settings, Clock(progress)
+    with clock("read"):
+        study = read()
+    with clock("conform"):
+        volume = conform_study(study, settings.grid)
+    with clock("segment"):
+        segmentation = segment_volume(volume, models.segmenter, settings.segmenter)
+    with clock("label"):
+        spine = label_levels(segmentation, volume)
+        mask = restore(spine, segmentation, volume)
+    with clock("measure"):
+        measurements = measure_levels(spine, volume, study.clinical)
+    with clock("fuse"):
+        advice = fuse_findings(measurements, (), study.clinical)
+    with clock("report"):
+        facts = RunFacts(
+            models={settings.segmenter.file: settings.segmenter.sha256},
+            runner=segmentation.runner,
+            seconds=dict(clock.seconds),
+            peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        )
+        report = compose_report(study, volume, segmentation, spine, Findings(measurements, (), advice), facts)
+    with clock("write"):
+        write_outputs(report, mask, study, output_dir)
+    return report
