@@ -1,1 +1,1 @@
-"""Speed and memory of the whole path."""
+"""Speed and memory of the whole path: `python -m lab.benchmark`."""

@@ -1,0 +1,139 @@
+"""Discrimination and calibration of predicted probabilities, with bootstrap intervals. No torch: runs at a partner."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import statsmodels.api as sm
+from numpy.typing import NDArray
+from scipy.special import logit
+from sklearn.metrics import brier_score_loss, roc_auc_score
+from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationWarning
+
+Array = NDArray[np.float64]
+
+METRICS = ("auc", "brier", "calibration_intercept", "calibration_slope", "expected_over_observed")
+PROB_EDGE = 1e-6  # probabilities are kept this far from 0 and 1 before their log odds are taken
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def calibration(outcome: Array, probability: Array) -> tuple[float, float]:
+    """(intercept, slope) of calibration (Cox 1958; Van Calster 2019, doi 10.1186/s12916-019-1466-7).
+
+    Intercept: of the logistic regression of `outcome` on an offset logit(probability), 0 when the mean is right. Slope:
+    coefficient of logit(probability), 1 when predictions are spread rightly, below 1 when they are too extreme. Both
+    are nan where the regression has no finite answer.
+    """
+    log_odds = logit(np.clip(probability, PROB_EDGE, 1 - PROB_EDGE))
+    binomial = sm.families.Binomial()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PerfectSeparationWarning)
+            warnings.simplefilter("error", ConvergenceWarning)
+            in_the_large = sm.GLM(outcome, np.ones((len(outcome), 1)), family=binomial, offset=log_odds).fit()
+            if np.ptp(log_odds) < PROB_EDGE:
+                return float(in_the_large.params[0]), float("nan")
+            both = sm.GLM(outcome, sm.add_constant(log_odds), family=binomial).fit()
+    except (PerfectSeparationWarning, ConvergenceWarning, ValueError, np.linalg.LinAlgError):
+        return float("nan"), float("nan")
+    return float(in_the_large.params[0]), float(both.params[1])
+
+
+def performance(outcome: Array, probability: Array) -> dict[str, float]:
+    """The METRICS of (patient,) probabilities against (patient,) outcomes 0 or 1; both outcomes must occur."""
+    intercept, slope = calibration(outcome, probability)
+    return {
+        "auc": float(roc_auc_score(outcome, probability)),
+        "brier": float(brier_score_loss(outcome, probability)),
+        "calibration_intercept": intercept,
+        "calibration_slope": slope,
+        "expected_over_observed": float(np.mean(probability) / np.mean(outcome)),
+    }
+
+
+def resample(outcome: Array, generator: np.random.Generator) -> NDArray[np.intp]:
+    """(patient,) indices drawn with replacement; drawn again until both outcomes occur."""
+    while True:
+        drawn = generator.integers(0, len(outcome), len(outcome))
+        if 0 < outcome[drawn].sum() < len(outcome):
+            return drawn
+
+
+def bootstrap_intervals(
+    outcome: Array, probability: Array, resamples: int = 500, level: float = 0.9, seed: int = 0
+) -> dict[str, Estimate]:
+    """METRICS with percentile intervals over patients drawn with replacement; predictions are not refitted."""
+    generator = np.random.default_rng(seed)
+    point = performance(outcome, probability)
+    drawn = [resample(outcome, generator) for _ in range(resamples)]
+    return _intervals(point, [performance(outcome[rows], probability[rows]) for rows in drawn], level)
+
+
+def _intervals(point: Mapping[str, float], draws: list[dict[str, float]], level: float) -> dict[str, Estimate]:
+    limits = [(1 - level) / 2, (1 + level) / 2]
+    table = {name: np.array([draw[name] for draw in draws]) for name in METRICS}
+    edges = {name: np.quantile(values[np.isfinite(values)], limits) for name, values in table.items()}
+    return {name: Estimate(point[name], float(edges[name][0]), float(edges[name][1])) for name in METRICS}
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """Apparent performance, and what is left of it after correction."""
+
+    apparent: dict[str, float]
+    corrected: dict[str, Estimate]
+
+
+def correct_optimism(
+    outcome: Array,
+    fit: Callable[[NDArray[np.intp]], Callable[[NDArray[np.intp]], Array]],
+    resamples: int = 200,
+    level: float = 0.9,
+    seed: int = 0,
+) -> Optimism:
+    """Optimism-corrected performance (Harrell 1996), the whole fit repeated in every bootstrap sample.
+
+    Args:
+        outcome: (patient,) 0 or 1.
+        fit: takes row numbers to fit on (repeats allowed) and gives a function from row numbers to probabilities.
+        resamples: bootstrap samples.
+        level: of the intervals, which are the percentiles of the bootstrap performance moved by the optimism
+            (Noma 2021, doi 10.1002/sim.9148).
+        seed: of the resampling.
+    """
+    everyone = np.arange(len(outcome))
+    apparent = performance(outcome, fit(everyone)(everyone))
+    generator = np.random.default_rng(seed)
+    within, outside = [], []
+    for _ in range(resamples):
+        rows = resample(outcome, generator)
+        predict = fit(rows)
+        within.append(performance(outcome[rows], predict(rows)))
+        outside.append(performance(outcome, predict(everyone)))
+    corrected = {}
+    for name in METRICS:
+        inner = np.array([draw[name] for draw in within])
+        gap = float(np.nanmean(inner - np.array([draw[name] for draw in outside])))
+        low, high = np.nanquantile(inner, [(1 - level) / 2, (1 + level) / 2])
+        corrected[name] = Estimate(apparent[name] - gap, float(low) - gap, float(high) - gap)
+    return Optimism(apparent, corrected)
+
+
+def calibration_groups(outcome: Array, probability: Array, groups: int = 5) -> list[dict[str, float]]:
+    """Mean prediction, observed share and number of patients in groups of rising prediction, for a calibration plot."""
+    order = np.argsort(probability, kind="stable")
+    parts = [part for part in np.array_split(order, groups) if len(part)]
+    return [
+        {"predicted": float(probability[p].mean()), "observed": float(outcome[p].mean()), "n": len(p)} for p in parts
+    ]

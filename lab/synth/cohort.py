@@ -1,0 +1,115 @@
+"""Many synthetic spines: a bank of rasterised slabs for training.
+
+    python -m lab.synth.cohort --out DIR --n 400 --seed 1
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lab.synth.phantom import rasterise
+from lab.synth.plan import Window
+from lab.synth.render import render
+from lab.synth.sample import sample_spine
+from lab.synth.tissue import STRUCTURE_OF_TISSUE
+
+VIEW_SHARE = {"lumbar": 0.42, "thoracolumbar": 0.18, "cervical": 0.25, "whole": 0.15}
+PIXEL_MM = 0.8
+CONTRAST_SHARE = {"t1": 0.28, "t2": 0.38, "stir": 0.1, "water_fat": 0.1, "random": 0.14}
+
+
+@dataclass(frozen=True)
+class Slab:
+    """One slab of the bank. Its planes lie closer than slices: three neighbours make one thick slice."""
+
+    tissues: NDArray[np.uint8]  # (plane, down, back) codes of Tissue
+    spacing_mm: tuple[float, float, float]  # of the planes: (slice, down, back)
+    view: str
+    seed: int
+
+    def labels(self, plane: int) -> NDArray[np.uint8]:
+        """(down, back) values of `spine.anatomy.Structure` at `plane`."""
+        return STRUCTURE_OF_TISSUE[self.tissues[plane]]
+
+    def thick(self, picked: Sequence[int]) -> NDArray[np.uint8]:
+        """(3 n, down, back): the planes before, at and after each of the n `picked` ones, for render(subslices=3)."""
+        at = np.asarray(picked)[:, None] + np.array([-1, 0, 1])
+        return self.tissues[np.clip(at.ravel(), 0, len(self.tissues) - 1)]
+
+
+def load_slab(path: Path) -> Slab:
+    """Read one file of the bank."""
+    with np.load(path) as data:
+        spacing = tuple(float(x) for x in data["spacing_mm"])
+        return Slab(data["tissues"], spacing, str(data["view"]), int(data["seed"]))  # type: ignore[arg-type]
+
+
+def draw_example(slab: Slab, rng: Generator, slice_mm: float = 4.0) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """A random slice with its neighbours `slice_mm` away: image (3, down, back) float32, labels (down, back)."""
+    last = len(slab.tissues) - 1
+    step = max(1, round(slice_mm / slab.spacing_mm[0]))
+    centre = int(rng.integers(0, last + 1))
+    picked = [max(centre - step, 0), centre, min(centre + step, last)]
+    contrast = str(rng.choice(list(CONTRAST_SHARE), p=list(CONTRAST_SHARE.values())))
+    if rng.random() < 0.25:  # thin slices
+        return render(slab.tissues[picked], rng, contrast, 1, slab.spacing_mm[1]), slab.labels(centre)
+    return render(slab.thick(picked), rng, contrast, 3, slab.spacing_mm[1]), slab.labels(centre)
+
+
+def make_slab(seed: int, view: str | None = None) -> Slab:
+    """The slab of `seed`; the view is drawn by VIEW_SHARE when it is not given."""
+    rng = np.random.default_rng(seed)
+    view = view or str(rng.choice(list(VIEW_SHARE), p=list(VIEW_SHARE.values())))
+    plan = sample_spine(rng, view, healthy=bool(rng.random() < 0.08))
+    plane_mm = float(rng.uniform(1.2, 2.4))
+    planes = int(np.clip(round(rng.uniform(36, 60) / plane_mm), 17, 35))
+    down, back = (min(s, 399 * PIXEL_MM) for s in plan.window.size_mm)
+    plan = replace(plan, window=Window(plan.window.centre_mm, (down, back)))
+    phantom = rasterise(plan, (plane_mm, PIXEL_MM, PIXEL_MM), planes)
+    return Slab(phantom.tissues, phantom.spacing_mm, view, seed)
+
+
+def _write_slab(seed: int, out_dir: Path) -> str:
+    slab = make_slab(seed)
+    path = out_dir / f"{seed:08d}_{slab.view}.npz"
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, tissues=slab.tissues, spacing_mm=slab.spacing_mm, view=slab.view, seed=slab.seed)
+    part.rename(path)
+    return path.name
+
+
+def write_bank(out_dir: Path, n: int, seed: int, workers: int = 1) -> list[str]:
+    """Write `n` slabs to `out_dir`; the same seed gives the same files. Returns their names."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    seeds = [seed * 100_000 + i for i in range(n)]
+    work = partial(_write_slab, out_dir=out_dir)
+    if workers == 1:
+        return [work(s) for s in tqdm(seeds, unit="spine")]
+    with ProcessPoolExecutor(workers) as pool:
+        return list(tqdm(pool.map(work, seeds), total=n, unit="spine"))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    write_bank(args.out, args.n, args.seed, args.workers)
+
+
+if __name__ == "__main__":
+    main()
