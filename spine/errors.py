@@ -1,14 +1,14 @@
 """Facts: everything a user can be told.
 
-    SpineError                 exit code, one sentence
-    |- InputError          2   the input cannot be used: names the file or field, what is wrong, what is expected
-    |  |- MissingInput         no usable socket, file or folder
-    |  |- UnreadableImage      truncated, not an image, wrong kind
-    |  |- UnusableImage        readable, but not what the socket asks for (dimension, colour, empty, geometry)
-    |  `- BadClinicalRecord    clinical JSON: field, value and what is allowed
-    `- SoftwareError       3   the software failed: model missing or foreign, output not writable
-       |- ModelError
-       `- OutputError
+SpineError                 exit code, one sentence
+|- InputError          2   the input cannot be used: names the file or field, what is wrong, what is expected
+|  |- MissingInput         no usable socket, file or folder
+|  |- UnreadableImage      truncated, not an image, wrong kind
+|  |- UnusableImage        readable, but not what the socket asks for (dimension, colour, empty, geometry)
+|  `- BadClinicalRecord    clinical JSON: field, value and what is allowed
+`- SoftwareError       3   the software failed: model missing or foreign, output not writable
+   |- ModelError
+   `- OutputError
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def simulated_section(study: Mapping[str, Any]) -> list[str]:
         "",
         "## Disc age: false alarms in people without pain",
         "",
-        "Simulated people whose findings are drawn from the prevalences at their own age, so that no disc is older than "
+        "Simulated people whose findings are drawn from the prevalences at their own age: no disc is older than "
         "its owner. Mean likelihood of accelerated degeneration: as shipped (disc age anchored at chronological age), "
         "and with a flat prior over age, which would accuse the young.",
         "",

@@ -108,25 +108,25 @@ def correct_optimism(
         outcome: (patient,) 0 or 1.
         fit: takes row numbers to fit on (repeats allowed) and gives a function from row numbers to probabilities.
         resamples: bootstrap samples.
-        level: of the intervals, which are the percentiles of the bootstrap performance moved by the optimism
-            (Noma 2021, doi 10.1002/sim.9148).
+        level: of the intervals: those of the apparent performance over resampled patients, moved by the optimism
+            (location-shifted bootstrap interval, Noma 2021, doi 10.1002/sim.9148).
         seed: of the resampling.
     """
     everyone = np.arange(len(outcome))
-    apparent = performance(outcome, fit(everyone)(everyone))
+    probability = fit(everyone)(everyone)
+    apparent = performance(outcome, probability)
     generator = np.random.default_rng(seed)
-    within, outside = [], []
+    within, outside, resampled = [], [], []
     for _ in range(resamples):
         rows = resample(outcome, generator)
         predict = fit(rows)
         within.append(performance(outcome[rows], predict(rows)))
         outside.append(performance(outcome, predict(everyone)))
+        resampled.append(performance(outcome[rows], probability[rows]))
     corrected = {}
-    for name in METRICS:
-        inner = np.array([draw[name] for draw in within])
-        gap = float(np.nanmean(inner - np.array([draw[name] for draw in outside])))
-        low, high = np.nanquantile(inner, [(1 - level) / 2, (1 + level) / 2])
-        corrected[name] = Estimate(apparent[name] - gap, float(low) - gap, float(high) - gap)
+    for name, shown in _intervals(apparent, resampled, level).items():
+        gap = float(np.nanmean([inner[name] - outer[name] for inner, outer in zip(within, outside, strict=True)]))
+        corrected[name] = Estimate(shown.value - gap, shown.low - gap, shown.high - gap)
     return Optimism(apparent, corrected)
 
 

@@ -82,7 +82,8 @@ class ArchShape(NamedTuple):
     facet_length: float
 
 
-# Knots over the vertebra index (0 = L5 ... 22 = C2); general knowledge of medium certainty, looked at beside real images.
+# Knots over the vertebra index (0 = L5 ... 22 = C2): general knowledge of medium certainty, judged by eye beside
+# real images.
 _INDEX = (0, 1, 4, 5, 7, 10, 14, 16, 17, 18, 21, 22)
 _ARCH: dict[str, tuple[float, ...]] = {
     "pedicle_half_width": (7.0, 6.0, 4.0, 3.8, 3.5, 2.8, 2.4, 3.4, 3.2, 2.6, 2.4, 3.5),
@@ -155,7 +156,9 @@ def _lamina(side: Points, shape: ArchShape, rear: float, root: float, canal_mm: 
     tilt = np.radians(18.0)
     q, g = p - middle, h + np.float32(0.35 * shape.lamina_half_height)
     along, thick = g * np.cos(tilt) - q * np.sin(tilt), q * np.cos(tilt) + g * np.sin(tilt)
-    plate = box2(along, thick, (shape.lamina_half_height, shape.lamina_half_thickness), shape.lamina_half_thickness * 0.9)
+    plate = box2(
+        along, thick, (shape.lamina_half_height, shape.lamina_half_thickness), shape.lamina_half_thickness * 0.9
+    )
     return smooth_max(plate, across - np.float32(root + 1), 2.0)
 
 
@@ -166,7 +169,9 @@ def _pillar(side: Points, plan: VertebraPlan, post: float) -> Field:
     q, g = p - np.float32(post - 1.5), h + np.float32(1.5)
     along, thick = g * np.cos(slant) - q * np.sin(slant), q * np.cos(slant) + g * np.sin(slant)
     block = box2(along, thick, (0.36 * plan.height_posterior_mm + 3.2, 4.2 * scale), 2.5)
-    return smooth_max(block, np.abs(across - np.float32(plan.osseous_width_mm / 2 + 4.5)) - np.float32(5.5 * scale), 2.0)
+    return smooth_max(
+        block, np.abs(across - np.float32(plan.osseous_width_mm / 2 + 4.5)) - np.float32(5.5 * scale), 2.0
+    )
 
 
 def _spinous(side: Points, shape: ArchShape, rear: float) -> Field:

@@ -11,7 +11,18 @@ from lab.synth.norms import CORD_AP, CORD_WIDTH
 from lab.synth.plan import SpinePlan
 from lab.synth.shapes import Field
 
-_COLUMNS = ("left", "back", "sac_ap", "sac_width", "front_gap", "osseous_ap", "osseous_width", "cord_ap", "cord_width", "tight")
+_COLUMNS = (
+    "left",
+    "back",
+    "sac_ap",
+    "sac_width",
+    "front_gap",
+    "osseous_ap",
+    "osseous_width",
+    "cord_ap",
+    "cord_width",
+    "tight",
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class CanalCourse:
 
 
 def _knots(plan: SpinePlan) -> list[tuple[float, ...]]:
-    """(down, left, back, sac AP, sac width, front gap, osseous AP, osseous width, cord AP, cord width, tightness), top last."""
+    """Rows of (down, left, back) of the sac's middle and then `_COLUMNS` from the sac's AP on, lowest first."""
     rows: list[tuple[float, ...]] = []
     for index, (segment, frame) in enumerate(zip(plan.sacrum, plan.sacral_frames, strict=True)):
         if index > 2:
@@ -43,7 +54,16 @@ def _knots(plan: SpinePlan) -> list[tuple[float, ...]]:
         gap = (4.0, 3.0, 2.0)[index]
         p = segment.depth_upper_mm / 2 + gap + segment.sac_ap_mm / 2
         point = frame.world(0, 0, p)
-        shape = (segment.sac_ap_mm, 15.0 - 3 * index, gap, segment.sac_ap_mm + gap + 2.5, 24.0 - 4 * index, 6.5, 7.5, 0.0)
+        shape = (
+            segment.sac_ap_mm,
+            15.0 - 3 * index,
+            gap,
+            segment.sac_ap_mm + gap + 2.5,
+            24.0 - 4 * index,
+            6.5,
+            7.5,
+            0.0,
+        )
         rows.append((point[1], point[0], point[2], *shape))
     rows.reverse()
     for index, vertebra in enumerate(plan.vertebrae[:-1]):
@@ -57,7 +77,9 @@ def _knots(plan: SpinePlan) -> list[tuple[float, ...]]:
         # between the laminae the fat reaches further back
         bone = (vertebra.osseous_ap_mm + (3.5 if index < 8 else 1.2), vertebra.osseous_width_mm)
         width = vertebra.sac_width_mm * (1 - 0.35 * disc.stenosis)
-        rows.append((point[1] + slip[1], point[0], point[2] + slip[2], disc.sac_ap_mm, width, gap, *bone, *cord, disc.stenosis))
+        rows.append(
+            (point[1] + slip[1], point[0], point[2] + slip[2], disc.sac_ap_mm, width, gap, *bone, *cord, disc.stenosis)
+        )
         wall = 0.5 * vertebra.depth_mm * (1 - vertebra.waist)
         gap = 0.9 + 0.7 * (0.5 * vertebra.depth_mm - wall) + (1.0 if index == 0 else 0.0)
         point = plan.frames[index].world(0, 0, wall + gap + vertebra.sac_ap_mm / 2)
@@ -114,7 +136,5 @@ def _conus_mm(plan: SpinePlan) -> float:
 def _sac_end_mm(plan: SpinePlan) -> float:
     index = int(plan.sac_end)
     part = plan.sac_end - index
-    back = [
-        f.world(0, 0, s.depth_upper_mm / 2 + 4)[1] for f, s in zip(plan.sacral_frames, plan.sacrum, strict=True)
-    ]
+    back = [f.world(0, 0, s.depth_upper_mm / 2 + 4)[1] for f, s in zip(plan.sacral_frames, plan.sacrum, strict=True)]
     return float((1 - part) * back[index] + part * back[min(index + 1, 4)])

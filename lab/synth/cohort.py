@@ -1,6 +1,6 @@
 """Many synthetic spines: a bank of rasterised slabs for training.
 
-    python -m lab.synth.cohort --out DIR --n 400 --seed 1
+python -m lab.synth.cohort --out DIR --n 400 --seed 1
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lab.synth.case import write_case
 from lab.synth.phantom import rasterise
 from lab.synth.plan import Window
 from lab.synth.render import render
@@ -71,8 +72,8 @@ def make_slab(seed: int, view: str | None = None) -> Slab:
     rng = np.random.default_rng(seed)
     view = view or str(rng.choice(list(VIEW_SHARE), p=list(VIEW_SHARE.values())))
     plan = sample_spine(rng, view, healthy=bool(rng.random() < 0.08))
-    plane_mm = float(rng.uniform(1.2, 2.4))
-    planes = int(np.clip(round(rng.uniform(36, 60) / plane_mm), 17, 35))
+    plane_mm = float(rng.uniform(1.5, 2.5))
+    planes = int(np.clip(round(rng.uniform(34, 56) / plane_mm), 15, 31))
     down, back = (min(s, 399 * PIXEL_MM) for s in plan.window.size_mm)
     plan = replace(plan, window=Window(plan.window.centre_mm, (down, back)))
     phantom = rasterise(plan, (plane_mm, PIXEL_MM, PIXEL_MM), planes)
@@ -102,13 +103,18 @@ def write_bank(out_dir: Path, n: int, seed: int, workers: int = 1) -> list[str]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--n", type=int, default=400)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="folder for a bank of slabs")
+    what.add_argument("--case", type=Path, help="folder for one case in the platform's layout, truth beside it")
+    parser.add_argument("--n", type=int, default=400, help="slabs in the bank")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     args = parser.parse_args()
-    write_bank(args.out, args.n, args.seed, args.workers)
+    if args.case is not None:
+        write_case(args.case, args.seed)
+    else:
+        write_bank(args.out, args.n, args.seed, args.workers)
 
 
 if __name__ == "__main__":

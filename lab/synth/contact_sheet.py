@@ -8,10 +8,12 @@ Real pictures come from the data folder where there is one; the sheet never ente
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,8 +24,10 @@ from lab.synth.sample import sample_spine
 
 TILE = (340, 300)  # rows, columns of a tile, 0.8 mm each
 COLOURS = np.array(
-    [(0, 0, 0), (230, 60, 60), (250, 160, 60), (60, 220, 60), (60, 120, 255), (90, 230, 255), (255, 80, 200)]
-    + [(160, 80, 220), (255, 240, 80), (255, 255, 255)],
+    [
+        *((0, 0, 0), (230, 60, 60), (250, 160, 60), (60, 220, 60), (60, 120, 255), (90, 230, 255), (255, 80, 200)),
+        *((160, 80, 220), (255, 240, 80), (255, 255, 255)),
+    ],
     np.float32,
 )
 REAL = {
@@ -59,7 +63,7 @@ def real_pictures(data: Path, view: str, rng: np.random.Generator, count: int) -
     """Random real slices at 0.8 mm, as tiles."""
     patterns = REAL["cervical" if view == "cervical" else "lumbar"]
     for index in range(count):
-        files = sorted(data.glob(patterns[index % len(patterns)])) or sorted(data.glob(patterns[index % len(patterns)].replace("/images", "")))
+        files = sorted(data.glob(patterns[index % len(patterns)]))
         if not files:
             continue
         path = files[rng.integers(len(files))]
@@ -70,18 +74,12 @@ def real_pictures(data: Path, view: str, rng: np.random.Generator, count: int) -
 
 def _read(path: Path, rng: np.random.Generator, index: int) -> tuple[NDArray[np.float64], float]:
     if path.suffix == ".png":
-        pixel_mm = 0.78
-        table = path.parents[0] / "spacing.csv"
-        table = table if table.exists() else path.parents[1] / "spacing.csv"
-        if table.exists():
-            for line in table.read_text(encoding="utf-8").splitlines():
-                if line.startswith(path.name) or line.startswith(path.stem):
-                    pixel_mm = float(line.split(",")[-1])
-        return np.asarray(Image.open(path).convert("F"), float), pixel_mm
-    import SimpleITK as sitk
-
-    image = sitk.ReadImage(str(path))
-    volume = sitk.GetArrayFromImage(image)  # (superior, anterior, slice)
+        table = path.parent / "spacing.csv"
+        rows = csv.DictReader(table.open(encoding="utf-8")) if table.exists() else ()
+        known = {row["file"]: float(row["pixel_mm"]) for row in rows}
+        return np.asarray(Image.open(path).convert("F"), float), known.get(path.name, 0.78)
+    image = SimpleITK.ReadImage(str(path))
+    volume = SimpleITK.GetArrayFromImage(image)  # (superior, anterior, slice)
     side = 0 if index % 2 else int(rng.integers(-7, 8))
     picture = volume[::-1, ::-1, int(np.clip(volume.shape[2] // 2 + side, 0, volume.shape[2] - 1))]
     return picture.astype(float), float(image.GetSpacing()[1])

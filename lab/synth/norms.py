@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+L1, T12, T1, C7, C2, C1 = 4, 5, 16, 17, 22, 23  # indices into the plan's vertebrae
+
 
 class VertebraNorm(NamedTuple):
     """Means of one vertebra, mm and degrees; `wedge_deg` is positive when the front is shorter."""

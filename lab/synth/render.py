@@ -33,7 +33,7 @@ def signal_tables(rng: Generator, contrast: str) -> tuple[NDArray[np.float32], N
     t2 = _T2 * rng.normal(1.0, 0.1, n)
     density = _DENSITY * np.clip(rng.normal(1.0, 0.07, n), 0.6, 1.4)
     fat = _FAT.copy()
-    fat[_BODIES] += rng.normal(0, 0.09)  # red or yellow marrow
+    fat[_BODIES] += rng.normal(0.07, 0.1)  # red or yellow marrow
     fat = np.clip(fat + rng.normal(0, 0.03, n) * (_FAT > 0.02), 0.0, 1.0)
     relax = {"t1": _spin_t1, "t2": _spin_t2, "stir": _stir, "water_fat": _water_fat, "random": _any}[contrast]
     water, grease = relax(rng, t1, t2)
@@ -193,8 +193,8 @@ def _coil(rng: Generator, tissues: NDArray[np.uint8], pixel_mm: float, artefacts
     wanted = np.nonzero(spine != Structure.BACKGROUND)[1]
     centre = float(np.median(wanted)) if wanted.size else columns / 2
     back = (np.arange(columns, dtype=np.float32) - np.float32(centre)) * np.float32(pixel_mm)
-    strength = rng.beta(2.0, 1.6) * min(artefacts, 1.5)
-    depth = rng.uniform(35, 110)
+    strength = rng.beta(1.6, 1.8) * min(artefacts, 1.5)
+    depth = np.exp(rng.uniform(np.log(50), np.log(260)))
     falloff = np.exp(np.clip(back + 20, -250, 90) / depth).astype(np.float32)
     field = (1 - strength) + strength * falloff
     if rng.random() < 0.45 * artefacts:  # saturation band in front of the spine
@@ -226,7 +226,9 @@ def _scan(rng: Generator, image: Field, artefacts: float) -> Field:
     if rng.random() < 0.3 * artefacts:
         cycles, size = rng.uniform(3, 30), rng.uniform(0.0, 0.12)
         line = np.arange(rows)
-        space *= (1 + size * np.sin(2 * np.pi * cycles * line / rows + rng.uniform(0, 6)))[None, :, None].astype(np.float32)
+        space *= (1 + size * np.sin(2 * np.pi * cycles * line / rows + rng.uniform(0, 6)))[None, :, None].astype(
+            np.float32
+        )
     return np.asarray(fft.irfft2(space, s=(rows, columns), axes=(1, 2)), np.float32)
 
 

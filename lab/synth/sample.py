@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
-from lab.synth.norms import DISCS, SACRUM, VERTEBRAE
+from lab.synth.disease import degenerate_disc, injure_vertebra
+from lab.synth.norms import C7, DISCS, L1, SACRUM, T12, VERTEBRAE
 from lab.synth.plan import (
     VIEWS,
     BodyPlan,
@@ -19,19 +18,23 @@ from lab.synth.plan import (
     SpinePlan,
     VertebraPlan,
     Window,
-    rotation,
 )
+from lab.synth.stack import balance_trunk, body_wedge_deg, fit_gaps, place_spine, raise_head
 from spine.anatomy import DISC_OFFSET, disc_level
 
-L5, L1, T12, T1, C7, C2, C1 = 0, 4, 5, 16, 17, 22, 23  # indices into the plan's vertebrae
 TRANSITIONAL = ("six_lumbar", "four_lumbar", "lumbarised_s1", "sacralised_l5")
+
+
+# Loss of height by Pfirrmann's grade, as a fraction: general knowledge of medium certainty.
 LOSS_RANGE = {1: (0.0, 0.03), 2: (0.0, 0.08), 3: (0.0, 0.25), 4: (0.1, 0.45), 5: (0.4, 0.75)}
-# Degeneration comes early at these discs (disc index -> steps of Pfirrmann's scale), EVIDENCE section 6.
+
+
+# Discs that degenerate early (disc index -> steps of Pfirrmann's scale), EVIDENCE section 6.
 EARLY = {0: 0.5, 1: 0.5, 2: 0.2, 17: 0.2, 18: 0.5, 19: 0.3}
 
 
 def sample_spine(rng: Generator, view: str, healthy: bool = False) -> SpinePlan:
-    """A random spine shown in `view` ('lumbar', 'thoracolumbar', 'cervical', 'whole'); `healthy` keeps it free of disease."""
+    """A random spine shown in `view`, one of VIEWS; `healthy` keeps it free of disease."""
     if view not in VIEWS:
         raise ValueError(f"view {view!r} is none of {VIEWS}")
     seed = int(rng.integers(2**31))
@@ -40,11 +43,11 @@ def sample_spine(rng: Generator, view: str, healthy: bool = False) -> SpinePlan:
     vertebrae = _sample_vertebrae(rng, body, transitional, healthy)
     discs = _sample_discs(rng, body, vertebrae, transitional, healthy)
     sacrum = _sample_sacrum(rng, body, transitional)
-    slope, vertebrae = _balance(rng, vertebrae, discs)
-    discs = _raise_head(rng, discs, vertebrae, slope)
+    slope, vertebrae = balance_trunk(rng, vertebrae, discs)
+    discs = raise_head(rng, discs, vertebrae, slope)
     scoliosis = 0.0 if healthy else float(rng.choice([0.0, 1.0], p=[0.6, 0.4]) * rng.exponential(7.0))
     scoliosis = min(scoliosis, 40.0)
-    frames, sacral_frames, lordosis = _place(rng, vertebrae, discs, sacrum, (slope, scoliosis))
+    frames, sacral_frames, lordosis = place_spine(rng, vertebrae, discs, sacrum, (slope, scoliosis))
     metal = int(rng.integers(1, 24)) if not healthy and rng.random() < 0.03 else 0
     return SpinePlan(
         view=view,
@@ -121,59 +124,28 @@ def _sample_vertebrae(rng: Generator, body: BodyPlan, transitional: str, healthy
             lumbar_type=index < ribless,
             shape_noise=tuple(rng.normal(0, 1, 4)),
         )
-        out.append(vertebra if healthy else _injure(rng, vertebra, body))
+        out.append(vertebra if healthy else injure_vertebra(rng, vertebra, body))
     return tuple(out)
-
-
-def _injure(rng: Generator, vertebra: VertebraPlan, body: BodyPlan) -> VertebraPlan:
-    index = vertebra.label - 1
-    if rng.random() < 0.025:
-        vertebra = replace(vertebra, haemangioma_mm=float(rng.uniform(3, 9)) * vertebra.depth_mm / 34)
-    worn = max(0.0, (body.age_years - 35) / 50)
-    if rng.random() < 0.55 * worn:
-        vertebra = replace(
-            vertebra,
-            osteophyte_anterior_mm=float(min(rng.exponential(2.5), 9) * vertebra.depth_mm / 34),
-            osteophyte_posterior_mm=float(min(rng.exponential(0.9), 3)),
-        )
-    vertebra = replace(vertebra, facet_scale=float(1 + 0.5 * worn * rng.random()))
-    place = 1.0 if 3 <= index <= 7 else 0.35 if index < C7 else 0.1
-    if index < C2 and rng.random() < 0.045 * place * (0.4 + 2 * worn):
-        vertebra = _fracture(rng, vertebra)
-    return vertebra
-
-
-def _fracture(rng: Generator, vertebra: VertebraPlan) -> VertebraPlan:
-    kind = str(rng.choice(["wedge", "biconcave", "crush"], p=[0.55, 0.3, 0.15]))
-    loss = float(rng.uniform(0.15, 0.6))
-    front, rear = {"wedge": (1 - loss, 1 - 0.15 * loss), "biconcave": (1 - 0.2 * loss, 1.0), "crush": (1 - loss,) * 2}[
-        kind
-    ]
-    sink = 0.45 * loss * vertebra.height_posterior_mm if kind == "biconcave" else 0.5
-    return replace(
-        vertebra,
-        fracture=kind,
-        fracture_loss=loss,
-        fracture_fresh=bool(rng.random() < 0.45),
-        height_anterior_mm=vertebra.height_anterior_mm * front,
-        height_posterior_mm=vertebra.height_posterior_mm * rear,
-        concavity_upper_mm=vertebra.concavity_upper_mm + sink,
-        concavity_lower_mm=vertebra.concavity_lower_mm + (0.5 * sink if kind == "biconcave" else 0.0),
-    )
 
 
 def _sample_discs(
     rng: Generator, body: BodyPlan, vertebrae: Sequence[VertebraPlan], transitional: str, healthy: bool
 ) -> tuple[DiscPlan, ...]:
     target = float(np.clip(rng.normal(42, 12), 12, 75))
-    bodies = sum(_body_wedge_deg(v) for v in vertebrae[: L1 + 1])
+    bodies = sum(body_wedge_deg(v) for v in vertebrae[: L1 + 1])
     lumbar = np.clip((target - bodies) / sum(d.wedge_deg for d in DISCS[: L1 + 1]), 0.2, 2.0)
     neck = rng.normal(0, 1.8)
     patient = rng.normal(0, 0.5)
     thick = rng.normal(1.0, 0.08)
     out = []
     for index, norm in enumerate(DISCS):
-        grade = 1.6 + 0.033 * (body.age_years - 20) + patient + EARLY.get(index, -0.25) + rng.normal(0, 0.7)
+        grade = (
+            1.6
+            + 0.033 * (body.age_years - 20)
+            + patient
+            + EARLY.get(index, -0.7 if L1 < index < C7 else -0.2)
+            + rng.normal(0, 0.7)
+        )
         pfirrmann = int(rng.integers(1, 3)) if healthy else int(np.clip(round(grade), 1, 5))
         loss = float(rng.uniform(*LOSS_RANGE[pfirrmann]))
         if transitional == "sacralised_l5" and index == 0:
@@ -192,68 +164,8 @@ def _sample_discs(
             cleft=bool(pfirrmann in (2, 3) and body.age_years > 28 and rng.random() < 0.6),
             bulge_mm=float(rng.uniform(0, 0.6)),
         )
-        out.append(disc if healthy else _degenerate(rng, disc, index))
-    return _fit_gaps(out, vertebrae)
-
-
-def _body_wedge_deg(vertebra: VertebraPlan) -> float:
-    return float(np.degrees(np.arctan((vertebra.height_anterior_mm - vertebra.height_posterior_mm) / vertebra.depth_mm)))
-
-
-def _degenerate(rng: Generator, disc: DiscPlan, index: int) -> DiscPlan:
-    worn = (disc.pfirrmann - 1) / 4
-    size = {True: 1.0, False: 0.55}[index < T12]  # neck and chest are smaller
-    changes: dict[str, Any] = {"bulge_mm": float(rng.uniform(0, 0.6) + worn * rng.exponential(1.1) * size)}
-    draw = rng.random()
-    if disc.pfirrmann >= 2 and draw < 0.28 * (0.3 + worn):
-        kind = "extrusion" if draw < 0.08 * (0.3 + worn) else "protrusion"
-        depth = rng.uniform(4, 9) if kind == "extrusion" else rng.uniform(2, 5)
-        changes |= {
-            "herniation": kind,
-            "herniation_mm": float(depth * size),
-            "herniation_left_mm": float(rng.normal(0, 5) * size),
-            "herniation_down_mm": float(rng.normal(2, 5) * size) if kind == "extrusion" else 0.0,
-        }
-    if disc.pfirrmann >= 3 and rng.random() < 0.35 * worn:
-        changes |= {"modic": int(rng.choice([1, 2, 3], p=[0.3, 0.6, 0.1])), "modic_mm": float(rng.uniform(3, 12) * size)}
-    for side in ("upper", "lower"):
-        if rng.random() < 0.05 + 0.06 * worn:
-            changes[f"schmorl_{side}_mm"] = float(rng.uniform(2, 7) * size)
-        if rng.random() < 0.5 * worn:
-            changes[f"endplate_{side}_rough_mm"] = float(rng.uniform(0.3, 1.6) * size)
-    changes["schmorl_back_mm"] = float(rng.normal(0, 5) * size)
-    if rng.random() < (0.015 if T12 <= index < T1 else 0.06) * (0.3 + 2 * worn):
-        changes["slip_mm"] = float(rng.choice([1, -1], p=[0.75, 0.25]) * rng.uniform(2, 11 if index < 3 else 4) * size)
-    if rng.random() < 0.12 + 0.3 * worn:
-        loss = float(rng.beta(1.6, 2.2) * 0.9)
-        bulge = max(float(changes["bulge_mm"]), rng.uniform(0.2, 0.5) * loss * disc.sac_ap_mm)
-        changes |= {"stenosis": loss, "sac_ap_mm": disc.sac_ap_mm * (1 - loss), "bulge_mm": bulge}
-    changes["vacuum"] = bool(disc.pfirrmann == 5 and rng.random() < 0.3)
-    changes["fissure"] = bool(disc.pfirrmann >= 2 and rng.random() < 0.2)
-    return replace(disc, **changes)
-
-
-def _fit_gaps(discs: Sequence[DiscPlan], vertebrae: Sequence[VertebraPlan]) -> tuple[DiscPlan, ...]:
-    """No disc is so thin that the rims of its neighbours would meet: at least 1 mm at either edge."""
-    out = []
-    for index, disc in enumerate(discs):
-        hollow = rim_hollow_mm(vertebrae, index)
-        depth = vertebrae[index].depth_mm
-        half = 0.5 * depth * np.tan(np.radians(abs(disc.wedge_deg)))
-        height = max(disc.height_mm, hollow + 1.2)
-        sign = np.sign(disc.wedge_deg)
-        if height - hollow - half < 1.0:
-            wedge = sign * np.degrees(np.arctan(max(height - hollow - 1.0, 0.0) / (0.5 * depth)))
-        else:
-            wedge = disc.wedge_deg
-        out.append(replace(disc, height_mm=float(height), wedge_deg=float(wedge)))
-    return tuple(out)
-
-
-def rim_hollow_mm(vertebrae: Sequence[VertebraPlan], index: int) -> float:
-    """What the two end plates' hollows add to the mid-height of disc `index`; S1 is hollow by 1 mm."""
-    below = vertebrae[index - 1].concavity_upper_mm if index else 1.0
-    return vertebrae[index].concavity_lower_mm + below
+        out.append(disc if healthy else degenerate_disc(rng, disc, index))
+    return fit_gaps(out, vertebrae)
 
 
 def _sample_sacrum(rng: Generator, body: BodyPlan, transitional: str) -> tuple[SacralPlan, ...]:
@@ -272,87 +184,6 @@ def _sample_sacrum(rng: Generator, body: BodyPlan, transitional: str) -> tuple[S
             )
         )
     return tuple(out)
-
-
-def _balance(
-    rng: Generator, vertebrae: Sequence[VertebraPlan], discs: Sequence[DiscPlan]
-) -> tuple[float, tuple[VertebraPlan, ...]]:
-    """Sacral slope, and thoracic bodies wedged so that T1 leans forward by its usual 22 +- 7 degrees."""
-    lordosis = sum(d.wedge_deg for d in discs[: L1 + 1]) + sum(_body_wedge_deg(v) for v in vertebrae[: L1 + 1])
-    slope = float(np.clip(0.55 * lordosis + 14 + rng.normal(0, 5), 18, 62))
-    tilt = -slope + sum(d.wedge_deg for d in discs[:T1]) + sum(_body_wedge_deg(v) for v in vertebrae[:T1])
-    extra = (-np.clip(rng.normal(22, 8), 5, 42) - tilt) / (T1 - T12)
-    out = list(vertebrae)
-    for index in range(T12, T1):
-        v = vertebrae[index]
-        front = v.height_anterior_mm + v.depth_mm * np.tan(np.radians(extra))
-        out[index] = replace(v, height_anterior_mm=float(max(front, 0.35 * v.height_posterior_mm)))
-    return slope, tuple(out)
-
-
-def _raise_head(rng: Generator, discs: Sequence[DiscPlan], vertebrae: Sequence[VertebraPlan], slope: float) -> tuple[DiscPlan, ...]:
-    """Neck discs wedged so that the axis leans forward by 5 +- 6 degrees, as the head lies on the table."""
-    tilt = -slope + sum(d.wedge_deg for d in discs) + sum(_body_wedge_deg(v) for v in vertebrae[:C2])
-    extra = np.clip((-rng.normal(5, 6) - tilt) / (C1 - T1), -3.5, 4.5)
-    out = [replace(d, wedge_deg=float(d.wedge_deg + extra)) if i >= T1 else d for i, d in enumerate(discs)]
-    return _fit_gaps(out, vertebrae)
-
-
-def _place(
-    rng: Generator,
-    vertebrae: Sequence[VertebraPlan],
-    discs: Sequence[DiscPlan],
-    sacrum: Sequence[SacralPlan],
-    angles_deg: tuple[float, float],
-) -> tuple[tuple[Frame, ...], tuple[Frame, ...], float]:
-    """Stack the vertebrae from S1's upper end plate (world origin) upwards; returns frames and L1-S1 lordosis.
-
-    `angles_deg` holds the sacral slope and the scoliosis.
-    """
-    slope, scoliosis_deg = angles_deg
-    lordosis = sum(d.wedge_deg for d in discs[: L1 + 1]) + sum(_body_wedge_deg(v) for v in vertebrae[: L1 + 1])
-    apex, length = rng.uniform(2, 11), rng.uniform(4, 9)
-    hand, trunk = rng.choice([-1, 1]), rng.normal(0, 1.2)
-    lean = [
-        trunk + hand * scoliosis_deg / 2 * np.sin(np.pi * (i - apex) / length) * np.exp(-(((i - apex) / length) ** 2))
-        for i in range(len(vertebrae))
-    ]
-    edge, tilt = np.zeros(3), -slope
-    frames: list[Frame] = []
-    for index, vertebra in enumerate(vertebrae[:C1]):
-        disc = discs[index]
-        gap = disc.height_mm - rim_hollow_mm(vertebrae, index)
-        below = vertebrae[index - 1].depth_mm if index else sacrum[0].depth_upper_mm
-        middle = rotation(tilt + disc.wedge_deg / 2, lean[index], 0)
-        edge = edge + middle[1] * gap + middle[2] * ((below - vertebra.depth_mm) / 2 - disc.slip_mm)
-        tilt += disc.wedge_deg
-        wedge = _body_wedge_deg(vertebra)
-        axes = rotation(tilt + wedge / 2, lean[index], 0.35 * (lean[index] - trunk))
-        half = 0.25 * (vertebra.height_anterior_mm + vertebra.height_posterior_mm)
-        frames.append(Frame(edge + axes[1] * half, axes))
-        edge = edge + axes[1] * (2 * half)
-        tilt += wedge
-    frames.append(_place_atlas(rng, frames[C2], vertebrae))
-    return tuple(frames), _place_sacrum(rng, sacrum, -slope), float(lordosis)
-
-
-def _place_atlas(rng: Generator, axis: Frame, vertebrae: Sequence[VertebraPlan]) -> Frame:
-    lift = 0.5 * vertebrae[C2].height_posterior_mm + 9.0 * vertebrae[C2].depth_mm / 15.8
-    tilt = np.degrees(np.arctan2(axis.axes[1][2], -axis.axes[1][1])) + rng.normal(0, 5)
-    return Frame(axis.world(0, lift, 0), rotation(tilt, 0, 0))
-
-
-def _place_sacrum(rng: Generator, sacrum: Sequence[SacralPlan], tilt: float) -> tuple[Frame, ...]:
-    edge, frames = np.zeros(3), []
-    bend = np.clip(rng.normal(1.0, 0.25), 0.3, 1.6)
-    for index, segment in enumerate(sacrum):
-        axes = rotation(tilt, 0, 0)
-        frames.append(Frame(edge - axes[1] * (segment.height_mm / 2), axes))
-        edge = edge - axes[1] * (segment.height_mm + segment.disc_mm)
-        if index + 1 < len(sacrum):
-            edge = edge + axes[2] * (segment.depth_lower_mm - sacrum[index + 1].depth_upper_mm) / 2
-        tilt += SACRUM[index][4] * bend
-    return tuple(frames)
 
 
 def _sample_window(rng: Generator, view: str, frames: Sequence[Frame], sacral_frames: Sequence[Frame]) -> Window:

@@ -20,7 +20,9 @@ def smooth_min(a: Field, b: Field, round_mm: float) -> Field:
     return -smooth_max(-a, -b, round_mm)
 
 
-def capsule(points: tuple[Field, Field, Field], start: tuple[float, ...], end: tuple[float, ...], radius: float) -> Field:
+def capsule(
+    points: tuple[Field, Field, Field], start: tuple[float, ...], end: tuple[float, ...], radius: float
+) -> Field:
     """Distance to the segment from `start` to `end` less `radius`; `points` are three coordinate fields."""
     along = np.subtract(end, start)
     length2 = float(along @ along) or 1.0

@@ -80,7 +80,9 @@ def outline(plan: SpinePlan, canal: CanalCourse, down_mm: Field, row_mm: float) 
     muscle = np.maximum(smooth(np.maximum(table["muscle"] * body.muscle_scale, tips + 2.0)), tips - 2.0)
     fascia = smooth(canal.back) + smooth(muscle, 0.6)
     skin = smooth(fascia + table["fat"] * body.fat_mm + 2.5)
-    depth = np.interp(level, range(len(plan.vertebrae)), [*(v.depth_mm for v in plan.vertebrae[:-1]), plan.vertebrae[-2].depth_mm])
+    depth = np.interp(
+        level, range(len(plan.vertebrae)), [*(v.depth_mm for v in plan.vertebrae[:-1]), plan.vertebrae[-2].depth_mm]
+    )
     wall = canal.back - canal.sac_ap / 2 - canal.front_gap - depth * np.sqrt(1 + canal.slope**2)
     front = table["front"] * body.belly_mm + table["front_mm"] * body.scale
     belly = smooth(smooth(wall, 2.0) - smooth(front, 0.5), 0.4)
@@ -168,7 +170,9 @@ def _paint_back(
     limit = 3.7 - 4.6 * fatty - 1.5 * between - 0.9 * low * (plane < 0)
     streak = muscle & (fine + 0.45 * broad > limit)
     middle = muscle & (side < 3.2) & (rows.level < 17 + 0.5 * broad)
-    codes[middle] = np.where(fine + 0.3 * broad > 0.2, np.uint8(Tissue.MUSCLE_FAT), np.uint8(Tissue.INTERSPINOUS))[middle]
+    codes[middle] = np.where(fine + 0.3 * broad > 0.2, np.uint8(Tissue.MUSCLE_FAT), np.uint8(Tissue.INTERSPINOUS))[
+        middle
+    ]
     codes[streak & ~middle] = Tissue.MUSCLE_FAT
     codes[muscle & (room < 1.3)] = Tissue.FASCIA
     neck = muscle & (rows.level > 17 + 0.5 * broad) & (side < 2.2) & (behind > 14)  # ligamentum nuchae between fat

@@ -1,8 +1,9 @@
 """Facts: fine tissue codes of the phantom, the network class of each and its MR properties.
 
-Class convention, after SPIDER's masks: a vertebra is marrow with its cortical shell; the thin dark cartilage between
-shell and disc is nobody's; the disc takes its herniated part along; the canal is the dural sac (epidural fat is
-background); the sac ends near S2.
+Class convention, after SPIDER's masks (their outermost ring of pixels has 0.7 of the marrow's signal, the next one
+outside 0.4): a vertebra is marrow with the inner part of its cortical shell; the dark rest of the shell, the cartilage
+of the end plate and the ligaments are nobody's; the disc takes its herniated part along; the canal is the dural sac
+(epidural fat is background); the sac ends near S2.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class Tissue(IntEnum):
     INTERSPINOUS = auto()
     SEPTUM = auto()  # fibrous septa of the subcutaneous fat
     TOOTH = auto()
+    BONE_RIM = auto()  # outer part of the cortical shell, which masks leave out
 
 
 _BODY = "MARROW_A MARROW_B MARROW_C MARROW_D CORTEX BASIVERTEBRAL HAEMANGIOMA OEDEMA FATTY_MARROW SCLEROSIS SCHMORL"
@@ -156,7 +158,7 @@ PROPERTIES: dict[Tissue, tuple[float, float, float, float, float]] = {
     Tissue.LIGAMENT: (0.22, 900, 18, 0.04, 0.1),
     Tissue.EPIDURAL_FAT: (0.7, 900, 40, 0.93, 0.05),
     Tissue.EPIDURAL_VEIN: (0.85, 1300, 130, 0.15, 0.1),
-    Tissue.FLAVUM: (0.35, 900, 28, 0.06, 0.1),
+    Tissue.FLAVUM: (0.5, 900, 33, 0.06, 0.1),
     Tissue.FACET_FLUID: (0.9, 1800, 200, 0.0, 0.1),
     Tissue.END_PLATE: (0.16, 900, 20, 0.02, 0.1),
     Tissue.METAL: (0.0, 1000, 20, 0.0, 0.0),
@@ -191,18 +193,19 @@ PROPERTIES: dict[Tissue, tuple[float, float, float, float, float]] = {
     Tissue.C1_MARROW: (0.53, 900, 44, 0.45, 0.12),
     Tissue.C1_CORTEX: (0.12, 900, 22, 0.03, 0.1),
     Tissue.ANNULUS_OUTER: (0.22, 900, 20, 0.01, 0.1),
-    Tissue.ANNULUS_INNER: (0.5, 1000, 45, 0.01, 0.1),
-    Tissue.NUCLEUS_1: (0.95, 1500, 150, 0.0, 0.05),
-    Tissue.NUCLEUS_2: (0.88, 1350, 115, 0.0, 0.1),
-    Tissue.NUCLEUS_3: (0.72, 1150, 78, 0.0, 0.12),
-    Tissue.NUCLEUS_4: (0.55, 1050, 50, 0.0, 0.12),
-    Tissue.NUCLEUS_5: (0.38, 1000, 32, 0.0, 0.15),
-    Tissue.CLEFT: (0.55, 1100, 60, 0.0, 0.1),
+    Tissue.ANNULUS_INNER: (0.45, 1000, 38, 0.01, 0.1),
+    Tissue.NUCLEUS_1: (0.92, 1450, 115, 0.0, 0.05),
+    Tissue.NUCLEUS_2: (0.85, 1300, 88, 0.0, 0.1),
+    Tissue.NUCLEUS_3: (0.68, 1150, 58, 0.0, 0.12),
+    Tissue.NUCLEUS_4: (0.5, 1050, 40, 0.0, 0.12),
+    Tissue.NUCLEUS_5: (0.36, 1000, 29, 0.0, 0.15),
+    Tissue.CLEFT: (0.5, 1100, 42, 0.0, 0.1),
     Tissue.VACUUM: (0.03, 1000, 20, 0.0, 0.1),
     Tissue.FISSURE: (0.9, 1500, 150, 0.0, 0.1),
-    Tissue.HERNIATION: (0.55, 1050, 52, 0.0, 0.12),
+    Tissue.HERNIATION: (0.55, 1050, 46, 0.0, 0.12),
     Tissue.NERVE: (0.75, 1000, 60, 0.05, 0.08),
     Tissue.INTERSPINOUS: (0.5, 950, 32, 0.3, 0.3),
     Tissue.SEPTUM: (0.4, 900, 28, 0.55, 0.1),
     Tissue.TOOTH: (0.02, 900, 10, 0.0, 0.0),
+    Tissue.BONE_RIM: (0.13, 900, 22, 0.04, 0.1),
 }

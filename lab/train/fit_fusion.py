@@ -173,7 +173,8 @@ def fit(question: Question, cohort: Cohort, settings: FusionSettings, options: a
     before = None
     if published:
         untouched = predict(model, columns)
-        before = {name: asdict(e) for name, e in bootstrap_intervals(outcome, untouched, seed=options.seed).items()}
+        shown = bootstrap_intervals(outcome, untouched, options.bootstrap, seed=options.seed)
+        before = {name: asdict(estimate) for name, estimate in shown.items()}
         groups["before"] = calibration_groups(outcome, untouched)
     facts = _facts(model, question, cohort)
     local = at_home(replace(posterior, facts=facts), local_spreads(model, cohort))

@@ -18,7 +18,8 @@ MIN_BODY_MM2 = 55.0  # mid-sagittal area below which a component is no body; C3 
 MIN_DISC_MM2 = 12.0
 MERGED_HEIGHT_RATIO = 1.55  # taller than this times its neighbours: two bodies whose disc has collapsed
 MAX_GAP_RATIO = 1.7  # neighbours further apart than this times the usual distance: one is missing, or one is a stray
-MAX_FRONT_MM = 75.0  # a body's centre lies at most this far in front of the canal
+MAX_FRONT_MM = 75.0  # a body's centre lies at most this far in front of the canal's middle
+MAX_FRONT_RATIO, MIN_FRONT_MM = 1.6, 14.0  # and at most this times as far as its neighbours do
 
 
 KINDS = (Structure.BODY, Structure.S1, Structure.C2)
@@ -151,13 +152,19 @@ def _cuts(down: NDArray[np.intp], count: int) -> list[int]:
 
 
 def keep_column(bodies: list[Body], canal_mm: NDArray[np.float64]) -> list[Body]:
-    """Bodies that lie in front of the canal; `canal_mm` is (n, 2), its middle as (down, back), sorted by down."""
-    if len(canal_mm) < 5:
+    """Bodies that stand right in front of the canal, as far from it as their neighbours do.
+
+    `canal_mm` is (n, 2), the canal's middle as (down, back), sorted by down.
+    """
+    if len(canal_mm) < 5 or not bodies:
         return bodies
+    heights = np.array([b.centre_mm[1] for b in bodies])
+    front = np.interp(heights, canal_mm[:, 0], canal_mm[:, 1]) - [b.centre_mm[2] for b in bodies]
     kept = []
-    for body in bodies:
-        back = float(np.interp(body.centre_mm[1], canal_mm[:, 0], canal_mm[:, 1]))
-        if 0.0 < back - body.centre_mm[2] < MAX_FRONT_MM:
+    for n, body in enumerate(bodies):
+        around = np.argsort(np.abs(heights - heights[n]), kind="stable")[1:6]
+        usual = float(np.median(front[around])) if len(around) >= 3 else front[n]
+        if 0.0 < front[n] < MAX_FRONT_MM and front[n] < MAX_FRONT_RATIO * max(usual, MIN_FRONT_MM):
             kept.append(body)
     return kept
 

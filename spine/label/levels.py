@@ -37,6 +37,7 @@ from spine.label.numbering import Evidence, number_levels
 from spine.records import Disc, LabelledSpine, Numbering, Segmentation, Vertebra, Volume
 
 MIN_CANAL_MM2 = 60.0
+MIN_SACRUM_MM2 = 80.0
 PARTIAL_HEIGHT = 0.80  # a body at the border lower than this share of its neighbour's height is cut
 MIN_S1_SHARE = 0.35  # mean probability of S1 from which the lowest body counts as S1 at all
 
@@ -57,8 +58,7 @@ def label_levels(segmentation: Segmentation, volume: Volume) -> LabelledSpine:
     canvas.put(np.argwhere(canal), CANAL_LABEL, structures[canal])
     if sacrum.body is not None:
         canvas.put(sacrum.body.voxels, 0, Structure.S1)
-    keep = structures == Structure.SACRUM
-    canvas.structures[keep] = Structure.SACRUM
+    _sacrum_below(structures, sacrum.body, bodies, spacing, canvas)
     vertebrae = _vertebrae(bodies, first, volume, canvas)
     discs = _discs(bodies, sacrum.body, first, segmentation, volume, canvas)
     _posterior(bodies, vertebrae, structures, spacing, canvas)
@@ -123,6 +123,20 @@ def _take_sacrum(bodies: list[Body]) -> _Sacrum:
     return _Sacrum(body, share)
 
 
+def _sacrum_below(
+    structures: NDArray[np.uint8],
+    s1: Body | None,
+    bodies: list[Body],
+    spacing_mm: tuple[float, float, float],
+    canvas: _Canvas,
+) -> None:
+    """Keep the parts of the sacrum that lie lower than S1, or without S1 lower than the lowest vertebra."""
+    top = s1 if s1 is not None else (bodies[0] if bodies else None)
+    for voxels in components(structures == Structure.SACRUM, spacing_mm, MIN_SACRUM_MM2):
+        if top is not None and voxels[:, 1].mean() * spacing_mm[1] > top.centre_mm[1]:
+            canvas.put(voxels, 0, Structure.SACRUM)
+
+
 def _evidence(bodies: list[Body], sacrum: _Sacrum, structures: NDArray[np.uint8], volume: Volume) -> Evidence:
     spacing = volume.spacing_mm
     rows = volume.content[1]
@@ -158,7 +172,8 @@ def _conus(bodies: list[Body], structures: NDArray[np.uint8], spacing_mm: tuple[
 
 
 def _touches_end(body: Body, rows: int) -> bool:
-    return bool(body.voxels[:, 1].min() <= 1 or body.voxels[:, 1].max() >= rows - 2)
+    margin = 3  # rows: the network is unsure right at the border
+    return bool(body.voxels[:, 1].min() < margin or body.voxels[:, 1].max() >= rows - margin)
 
 
 def _vertebrae(bodies: list[Body], first: int, volume: Volume, canvas: _Canvas) -> list[Vertebra]:

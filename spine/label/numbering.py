@@ -22,6 +22,9 @@ PITCH_MM = np.array(
 AREA_SPREAD, PITCH_SPREAD, SIZE_SPREAD = 0.18, 0.10, 0.12  # relative; the last is a person's own size
 ANCHOR_ODDS = 400.0  # a clear sacrum or axis against none, before the sizes are looked at
 CONUS_LABEL, CONUS_SPREAD = 5.3, 1.0  # the conus ends at L1/L2, give or take a level (general knowledge)
+CONUS_SAYS_AT_MOST = 4.0  # log odds: the cord's tip is easily missed, so it alone never decides
+OUTLIER = 9.0  # squared deviations count up to three spreads: a fractured or badly cut body decides nothing
+LEVELS_AGREE = 0.4  # weight of the sizes: errors of neighbouring levels go together
 DOUBT_BELOW = 0.90
 TRANSITIONAL_SHARE = 0.04  # numberings by the sacrum that a whole-spine count would correct (4 or 6 lumbar-type)
 
@@ -72,8 +75,9 @@ def _sizes(evidence: Evidence, start: int) -> float:
     if not len(ratios):
         return 0.0
     weight = 1 / spreads**2
-    size = (ratios * weight).sum() / (weight.sum() + 1 / SIZE_SPREAD**2)
-    return float(-0.5 * ((ratios - size) ** 2 * weight).sum() - 0.5 * (size / SIZE_SPREAD) ** 2)
+    size = float(np.median(ratios)) / (1 + 1 / (SIZE_SPREAD**2 * weight.sum()))
+    misfit = np.minimum((ratios - size) ** 2 * weight, OUTLIER)
+    return float(-0.5 * (LEVELS_AGREE * misfit.sum() + min((size / SIZE_SPREAD) ** 2, OUTLIER)))
 
 
 def _anchors(evidence: Evidence, start: int, top: int) -> float:
@@ -86,7 +90,7 @@ def _anchors(evidence: Evidence, start: int, top: int) -> float:
     if evidence.axis < 0.2 and start == top:
         odds -= 1.5
     if evidence.conus is not None:
-        odds -= 0.5 * ((start + evidence.conus - CONUS_LABEL) / CONUS_SPREAD) ** 2
+        odds -= min(0.5 * ((start + evidence.conus - CONUS_LABEL) / CONUS_SPREAD) ** 2, CONUS_SAYS_AT_MOST)
     return float(odds)
 
 

@@ -1,0 +1,34 @@
+"""What a measurement comes out as: a number with its lines, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spine.records import Measurement
+
+Points = tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A measured value; `note` says how it was defined where the name leaves a choice."""
+
+    value: float
+    points: Points = ()  # LPS mm
+    note: str | None = None
+
+
+Outcome = Reading | str  # a str is the reason why the value cannot be measured
+
+
+def record(subject: str, units: Mapping[str, str], outcomes: Mapping[str, Outcome]) -> list[Measurement]:
+    """One Measurement for each name in `units` (name -> UCUM unit), in that order."""
+    return [_measurement(subject, name, unit, outcomes[name]) for name, unit in units.items()]
+
+
+def _measurement(subject: str, name: str, unit: str, outcome: Outcome) -> Measurement:
+    if isinstance(outcome, str):
+        return Measurement(subject, name, None, unit, not_measurable=outcome)
+    value = round(float(outcome.value), 4) + 0.0  # no negative zero
+    return Measurement(subject, name, value, unit, reference=outcome.note, points_mm=outcome.points)

@@ -1,0 +1,75 @@
+"""Files that a user names on the command line -> Study: MHA, NIfTI, NRRD, a DICOM series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from spine.errors import MissingInput, UnreadableImage, UnusableImage
+from spine.read import dicom
+from spine.read.clinical import read_clinical
+from spine.read.image import XRAY, Loaded, load_image, suffix_of
+from spine.read.study import AXIAL_T2, SAGITTAL, SAGITTAL_T1, assemble, require_sagittal
+from spine.read.text import printable
+from spine.records import Study
+
+
+def read_files(
+    image: Path | None,
+    t1: Path | None = None,
+    axial: Path | None = None,
+    xray: Path | None = None,
+    clinical: Path | None = None,
+) -> Study:
+    """The case in the files that were named; each image is a file, a folder of DICOM slices or one of its slices.
+
+    A folder may hold several series; see `dicom.choose_series` for the rule by which one is taken.
+    Raises InputError: MissingInput, UnreadableImage, UnusableImage or BadClinicalRecord.
+    """
+    named = {SAGITTAL: image, SAGITTAL_T1: t1, AXIAL_T2: axial, XRAY: xray}
+    paths = {slug: path for slug, path in named.items() if path is not None}
+    require_sagittal(paths, "command line", "--image or --t1")
+    for path in [*paths.values(), *([clinical] if clinical else [])]:
+        if not path.exists():
+            raise MissingInput(f"{printable(str(path), 200)}: there is no such file or folder.")
+    loaded = {slug: _load(path, slug) for slug, path in paths.items()}
+    record, flags = read_clinical(clinical, printable(clinical.name)) if clinical else (None, ())
+    return assemble(loaded, record, flags)
+
+
+def _load(path: Path, slug: str) -> Loaded:
+    where = printable(path.name or str(path))
+    try:
+        if path.is_dir():
+            return _load_folder(path, slug, where)
+        suffix = suffix_of(path)
+        if suffix not in {".dcm", ""}:
+            return load_image(path, suffix, slug, where)
+        if dicom.is_dicom(path):
+            return _load_slice(path, slug, where)
+    except OSError as fault:
+        raise UnreadableImage(f"{where}: it cannot be read ({fault.strerror}).") from fault
+    raise UnusableImage(f"{where}: the kind of file is not known; .mha, .nii, .nii.gz, .nrrd or DICOM is expected.")
+
+
+def _dicom_files(folder: Path, where: str) -> list[Path]:
+    """DICOM files of `folder`, whatever their names; one that is named .dcm must be one."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    dicom.check_readable([path for path in files if suffix_of(path) == ".dcm"], where)
+    return [path for path in files if dicom.is_dicom(path)]
+
+
+def _load_folder(folder: Path, slug: str, where: str) -> Loaded:
+    slices, flags = dicom.choose_series(dicom.scan(_dicom_files(folder, where), where), slug, where)
+    loaded = dicom.load_series(slices, slug, folder.name, where)
+    return replace(loaded, flags=(*flags, *loaded.flags))
+
+
+def _load_slice(path: Path, slug: str, where: str) -> Loaded:
+    """The series that the slice `path` belongs to, from the folder that it lies in."""
+    folder = printable(path.resolve().parent.name)
+    groups = dicom.scan(_dicom_files(path.parent, folder), folder)
+    own = [group for group in groups if any(one.path.name == path.name for one in group)]
+    if not own:
+        raise UnusableImage(f"{where}: the DICOM file holds no image.")
+    return dicom.load_series(own[0], slug, path.name, where)

@@ -1,0 +1,56 @@
+"""Series and clinical record -> Study: what only shows when they are looked at together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from spine.errors import MissingInput
+from spine.read.image import XRAY, Loaded
+from spine.read.library import FRAME_OF_REFERENCE, PATIENT
+from spine.records import Study
+
+SAGITTAL, SAGITTAL_T1, AXIAL_T2, CLINICAL = (
+    "sagittal-spine-mri",
+    "sagittal-t1-spine-mri",
+    "axial-t2-spine-mri",
+    "clinical-information-spine",
+)
+
+
+def require_sagittal(slugs: Iterable[str], where: str, expected: str) -> None:
+    """Raise MissingInput when neither sagittal series is among `slugs`."""
+    if not {SAGITTAL, SAGITTAL_T1} & set(slugs):
+        raise MissingInput(f"{where}: there is no sagittal MR series; {expected} is expected.")
+
+
+def assemble(loaded: Mapping[str, Loaded], clinical: Mapping[str, Any] | None, flags: Iterable[str]) -> Study:
+    """The Study of the series in `loaded` (by slug), with flags for series that do not belong together."""
+
+    def series(slug: str) -> Any:
+        return loaded[slug].series if slug in loaded else None
+
+    return Study(
+        sagittal=series(SAGITTAL),
+        sagittal_t1=series(SAGITTAL_T1),
+        axial_t2=series(AXIAL_T2),
+        xray=series(XRAY),
+        clinical=clinical,
+        flags=(*flags, *(flag for one in loaded.values() for flag in one.flags), *_mismatches(loaded)),
+    )
+
+
+def _mismatches(loaded: Mapping[str, Loaded]) -> tuple[str, ...]:
+    """Flags for series of different patients or frames of reference. Identifiers are compared and forgotten."""
+    mr = [one for slug, one in loaded.items() if slug != XRAY]
+    flags = []
+    if _differ(PATIENT, loaded.values()):
+        flags.append("the series carry different patient identifiers: they may not be of one patient")
+    if _differ(FRAME_OF_REFERENCE, mr):
+        flags.append("the MR series lie in different frames of reference: positions may not agree between them")
+    return tuple(flags)
+
+
+def _differ(tag: str, loaded: Iterable[Loaded]) -> bool:
+    values = {one.header.meta[tag].strip() for one in loaded if one.header.meta.get(tag, "").strip()}
+    return len(values) > 1

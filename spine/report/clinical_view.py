@@ -1,0 +1,213 @@
+"""Report document -> the words, rows and numbers of the physician's pages; layout is left to pdf.py and page.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spine.report import digest, names
+from spine.report.digest import Document
+from spine.report.values import is_missing
+from spine.report.words import Words, shortened
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+LONGEST_DOUBT, LONGEST_REASON = 240, 90  # characters shown on the first page
+MAX_CODES = 8  # reasons explained below the table; the rest are listed in full further on
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the findings table. `codes` refer to the reasons below the table."""
+
+    text: str
+    marked: bool = False
+    codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One measurement along the spine, highest level first: (level, value, z), None where there is none."""
+
+    title: str
+    points: tuple[tuple[str, float | None, float | None], ...]
+    decimals: int
+
+
+@dataclass(frozen=True)
+class Option:
+    """One treatment option: of 100 patients, `expected` (between `low` and `high`) have the outcome."""
+
+    title: str
+    lines: tuple[str, ...]
+    expected: int | None
+    low: int = 0
+    high: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """The findings by level, highest level first."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...]
+
+
+class _Codes:
+    """Short letters for reasons, given out in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+
+    def code(self, reason: str) -> str:
+        if reason not in self.reasons:
+            self.reasons[reason] = chr(ord("a") + len(self.reasons)) if len(self.reasons) < MAX_CODES else "+"
+        return self.reasons[reason]
+
+
+def _missing_cell(codes: _Codes, *reasons: str) -> Cell:
+    return Cell("n.m.", codes=tuple(sorted({codes.code(reason) for reason in reasons})))
+
+
+def measured_cell(level: Document, name: str, words: Words, codes: _Codes) -> Cell:
+    """'8.1 (-1.2)': value and z-score of one measurement."""
+    value, z = digest.value_of(level, name), digest.z_of(level, name)
+    if value is None:
+        return _missing_cell(codes, digest.reason_of(level, "measurements", name) or "not listed")
+    text = words.number(value, names.KEY_MEASUREMENTS[name])
+    if z is None:
+        return Cell(text)
+    return Cell(f"{text} ({words.number(z, 1, signed=True)})", marked=abs(z) >= names.UNUSUAL_Z)
+
+
+def _probability(found: Mapping[str, Any], words: Words) -> str:
+    return "" if is_missing(found["confidence"]) else f" ({words.number(found['confidence'], 2)})"
+
+
+def pfirrmann_cell(level: Document, words: Words, codes: _Codes) -> Cell:
+    """'4 (0.82)': Pfirrmann grade and its probability."""
+    grade = digest.grade_of(level, "pfirrmann")
+    if grade is None:
+        return _missing_cell(codes, digest.reason_of(level, "grades", "pfirrmann") or "")
+    text = f"{int(grade)}{_probability(level['grades']['pfirrmann'], words)}"
+    return Cell(text, marked=grade >= names.WORN_PFIRRMANN)
+
+
+def other_cell(level: Document, words: Words, codes: _Codes) -> Cell:
+    """Modic changes and the flags that are present, each with its probability; codes for those not graded."""
+    present, reasons = [], []
+    for name in names.GRADES[1:]:
+        grade = digest.grade_of(level, name)
+        if grade is None:
+            reasons.append(digest.reason_of(level, "grades", name) or "")
+        elif grade:
+            shown = words.name("names.grades", name) + (f" {int(grade)}" if name == "modic" else "")
+            present.append(shown + _probability(level["grades"][name], words))
+    if len(reasons) == len(names.GRADES) - 1:
+        return _missing_cell(codes, *reasons)
+    text = "; ".join(present) or words.say("report.none_found")
+    return Cell(text, marked=bool(present), codes=_missing_cell(codes, *reasons).codes if reasons else ())
+
+
+def findings_table(report: Document, words: Words) -> Table:
+    """Rows of the findings table with the reasons that their codes stand for."""
+    codes = _Codes()
+    rows = []
+    for level in reversed(report["levels"]):
+        seen = level["confidence"]
+        rows.append(
+            (
+                Cell(level["level"]),
+                pfirrmann_cell(level, words, codes),
+                other_cell(level, words, codes),
+                *(measured_cell(level, name, words, codes) for name in names.KEY_MEASUREMENTS),
+                _missing_cell(codes, seen["not_measurable"]) if is_missing(seen) else Cell(words.number(seen, 2)),
+            )
+        )
+    columns = (words.name("names.columns", name) for name in names.KEY_MEASUREMENTS)
+    header = ("level", "pfirrmann", "other", "seen")
+    shown = [words.say(f"report.column_{name}") for name in header]
+    notes = [words.say("report.table_note", z=words.number(names.UNUSUAL_Z), pfirrmann=names.WORN_PFIRRMANN)]
+    if codes.reasons:
+        explained = [
+            f"{code} = {shortened(reason, LONGEST_REASON)}" for reason, code in codes.reasons.items() if code != "+"
+        ]
+        if "+" in codes.reasons.values():
+            explained.append(f"+ = {words.say('report.more_codes')}")
+        notes.insert(0, words.say("report.codes", codes="; ".join(explained)))
+    return Table((*shown[:3], *columns, shown[3]), tuple(rows), tuple(notes))
+
+
+def study_lines(report: Document, words: Words) -> list[tuple[str, str]]:
+    """(label, text) of the study and patient lines: only what the input holds."""
+    given = report["input"]
+    contrast, region = given["contrast"], given["region"]
+    shown = (
+        words.say("report.contrast_missing", reason=contrast["not_measurable"])
+        if is_missing(contrast)
+        else words.say(
+            "report.contrast", guess=contrast["guess"], ratio=words.number(contrast["csf_to_marrow_ratio"], 2)
+        )
+    )
+    study = words.say(
+        "report.study_line",
+        slug=given["series"][0]["slug"],
+        size=f" {TIMES} ".join(str(n) for n in given["grid"]["size"]),
+        spacing=f" {TIMES} ".join(words.number(s, 2) for s in given["grid"]["spacing_mm"]),
+        contrast=shown,
+        region=words.say("report.region_missing") if is_missing(region) else words.name("names.regions", region),
+    )
+    return [(words.say("report.study"), study), (words.say("report.patient"), _patient_line(given["clinical"], words))]
+
+
+def _patient_line(clinical: Document, words: Words) -> str:
+    if is_missing(clinical):
+        return words.say("report.patient_none")
+    parts = []
+    if isinstance(clinical.get("age_years"), int | float):
+        parts.append(words.say("report.patient_age", age=words.number(clinical["age_years"])))
+    if clinical.get("sex"):
+        parts.append(words.name("names.sex", clinical["sex"]))
+    if clinical.get("indication"):
+        parts.append(words.name("names.indications", clinical["indication"]))
+    return ", ".join(parts) or words.say("report.patient_no_age")
+
+
+def numbering_line(report: Document, words: Words) -> tuple[str, bool]:
+    """Statement on the level names, and whether they are in doubt."""
+    numbering = report["numbering"]
+    if not report["vertebrae"] and not report["levels"]:
+        return words.say("report.nothing_found"), True
+    doubtful = digest.is_numbering_doubtful(report)
+    method = words.name("names.numbering", numbering["method"])
+    line = words.say(
+        "report.numbering_line",
+        method=method[:1].upper() + method[1:],
+        probability=words.number(numbering["probability"], 2),
+    )
+    others = [
+        f"{shortened(other['lowest_vertebra'], 12)} ({words.number(other['probability'], 2)})"
+        for other in numbering["alternatives"]
+    ]
+    if others:
+        line += " " + words.say("report.numbering_alternatives", alternatives=", ".join(others))
+    if doubtful:
+        reason = "" if numbering["doubt"] == "none" else f" {shortened(numbering['doubt'], LONGEST_DOUBT)}"
+        line = f"{words.say('report.numbering_doubtful')}{reason} {line}"
+    return line, doubtful
+
+
+def trend_panels(report: Document, words: Words) -> list[Panel]:
+    """Key measurements along the spine."""
+    return [
+        Panel(
+            words.name("names.panels", name),
+            tuple(
+                (level["level"], digest.value_of(level, name), digest.z_of(level, name))
+                for level in reversed(report["levels"])
+            ),
+            names.KEY_MEASUREMENTS[name],
+        )
+        for name in names.TREND_MEASUREMENTS
+    ]

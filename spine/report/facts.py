@@ -1,0 +1,149 @@
+"""What can be said of the input itself: its grid, the contrast it looks like, the region in view."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from spine import anatomy
+from spine.anatomy import Structure
+from spine.records import NOT_IMPLEMENTED, Grid, LabelledSpine, Segmentation, Series, Study, Volume
+from spine.report.values import clean_text, json_ready, missing, rounded
+
+# Free water is bright on T2 and dark on T1, fatty marrow lies between. The margin keeps proton density and
+# failed segmentations out of both classes; it is a choice, not a published threshold.
+CONTRAST_MARGIN = 1.15
+CONTRAST_RULE = (
+    "median intensity inside the spinal canal without the cord, divided by the median inside the vertebral bodies: "
+    f"T2-like above {CONTRAST_MARGIN}, T1-like below 1/{CONTRAST_MARGIN}, undetermined between"
+)
+MIN_VOXELS = 50  # fewer voxels than this say nothing about a tissue's intensity
+INPUT_LIST, CLINICAL_SOCKET = "inputs.json", "clinical-information-spine"
+SHOWN_NAME = 60  # messages cut long names; this much of one is enough to know it again
+LONG_RUN = 8  # thoracic vertebrae in view from which a picture of one end is called by both regions
+
+# Facts of the picture, never of the person; whatever else a reader may put into the tags stays out of the outputs.
+HARMLESS_TAGS = frozenset(
+    {
+        "modality",
+        "image_type",
+        "magnetic_field_strength_t",
+        "repetition_time_ms",
+        "echo_time_ms",
+        "inversion_time_ms",
+        "flip_angle_deg",
+        "slice_thickness_mm",
+        "scanning_sequence",
+        "scan_options",
+        "photometric",
+    }
+)
+
+
+def grid_facts(grid: Grid) -> dict[str, Any]:
+    """Size, spacing, origin and direction of a stored grid (LPS, axes i, j, k)."""
+    return {
+        "size": [int(n) for n in grid.size],
+        "spacing_mm": [rounded(s) for s in grid.spacing_mm],
+        "origin_mm": [rounded(o) for o in grid.origin_mm],
+        "direction": [round(float(d), 6) + 0.0 for d in grid.direction],
+    }
+
+
+def _series_facts(series: Series, purpose: str) -> dict[str, Any]:
+    tags = {key: clean_text(value)[:80] for key, value in sorted(series.tags.items()) if key in HARMLESS_TAGS}
+    return {
+        "slug": clean_text(series.slug),
+        "purpose": purpose,
+        "size": [int(n) for n in series.grid.size],
+        "spacing_mm": [rounded(s) for s in series.grid.spacing_mm],
+        "tags": tags,
+    }
+
+
+def contrast_guess(volume: Volume, structures: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Any]:
+    """T2-like, T1-like or undetermined, by `CONTRAST_RULE`.
+
+    `structures` is (slice, down, back) with values of anatomy.Structure, on the grid of `volume`.
+    """
+    fluid = volume.array[structures == Structure.CANAL]
+    marrow = volume.array[structures == Structure.BODY]
+    if fluid.size < MIN_VOXELS or marrow.size < MIN_VOXELS:
+        return missing("too little of the spinal canal or the vertebral bodies is in view")
+    fluid_median, marrow_median = float(np.median(fluid)), float(np.median(marrow))
+    if not (marrow_median > 0 and np.isfinite(fluid_median)):
+        return missing("the vertebral bodies have no signal")
+    ratio = fluid_median / marrow_median
+    guess = "undetermined"
+    if ratio > CONTRAST_MARGIN:
+        guess = "T2-like"
+    elif ratio < 1 / CONTRAST_MARGIN:
+        guess = "T1-like"
+    return {"guess": guess, "csf_to_marrow_ratio": rounded(ratio), "rule": CONTRAST_RULE}
+
+
+def region_in_view(spine: LabelledSpine) -> str | None:
+    """Region named by the vertebrae in view: lumbar, thoracic, cervical, two of them joined, whole spine; or None."""
+    count = {"lumbar": 0, "thoracic": 0, "cervical": 0}
+    for vertebra in spine.vertebrae:
+        count[anatomy.region_of(vertebra.label)] += 1
+    if count["lumbar"] and count["cervical"]:
+        return "whole spine"
+    for name, joined in (("lumbar", "thoracolumbar"), ("cervical", "cervicothoracic")):
+        if count[name]:
+            return joined if count["thoracic"] >= LONG_RUN else name
+    return "thoracic" if count["thoracic"] else None
+
+
+def input_facts(study: Study, volume: Volume, spine: LabelledSpine) -> dict[str, Any]:
+    """`input` of the report. File names, identifiers and tags outside `HARMLESS_TAGS` never enter it."""
+    given = (study.sagittal, study.sagittal_t1, study.axial_t2, study.xray)
+    series = [
+        _series_facts(one, "segmented" if one is study.primary else NOT_IMPLEMENTED) for one in given if one is not None
+    ]
+    region = region_in_view(spine)
+    return {
+        "series": series,
+        "grid": grid_facts(study.primary.grid),
+        "model_grid": {
+            "size": [int(n) for n in volume.array.shape],
+            "content": [int(n) for n in volume.content],
+            "spacing_mm": [rounded(s) for s in volume.spacing_mm],
+        },
+        "contrast": contrast_guess(volume, spine.structures),
+        "region": region if region is not None else missing("no vertebra was found"),
+        "quality": missing(NOT_IMPLEMENTED),
+        "out_of_distribution_score": missing(NOT_IMPLEMENTED),
+        "clinical": json_ready(study.clinical) if study.clinical else missing("no clinical record was given"),
+    }
+
+
+def without_file_name(flag: str, study: Study) -> str:
+    """`flag` with the file or folder that it begins with ('name: what is wrong') replaced by the socket.
+
+    Names of files often hold the patient's; messages on the screen may show them, outputs may not.
+    """
+    where, separator, what = flag.partition(": ")
+    if not separator or where == INPUT_LIST:
+        return flag
+    for series in (study.sagittal, study.sagittal_t1, study.axial_t2, study.xray):
+        if series is not None and series.name and series.name[:SHOWN_NAME] in where:
+            return f"{series.slug}: {what}"
+    return f"{CLINICAL_SOCKET}: {what}" if "." in where or "/" in where else flag
+
+
+def quality_facts(study: Study, volume: Volume, segmentation: Segmentation, spine: LabelledSpine) -> dict[str, Any]:
+    """Flags of all stages in their order, without repeats, and the mean confidence of each structure in view."""
+    nameless = [without_file_name(flag, study) for flag in study.flags]
+    flags = dict.fromkeys(clean_text(flag) for flag in (*nameless, *volume.flags, *spine.flags))
+    confidence = {
+        clean_text(name): rounded(value) for name, value in segmentation.confidence.items() if np.isfinite(value)
+    }
+    return {"flags": list(flags), "confidence": confidence}
+
+
+def image_sha256(series: Series) -> str:
+    """Fingerprint of the voxels as stored, so that a report can be matched to its image without naming it."""
+    return hashlib.sha256(np.ascontiguousarray(series.array).data).hexdigest()

@@ -1,0 +1,300 @@
+"""Report document and picture -> spine-report.pdf: the physician's pages, then one page for the patient a language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spine.report import figures, names
+from spine.report.clinical_view import (
+    Cell,
+    Option,
+    Table,
+    findings_table,
+    numbering_line,
+    study_lines,
+    trend_panels,
+)
+from spine.report.digest import Document
+from spine.report.outcome_view import (
+    accelerated_lines,
+    method_lines,
+    missing_lines,
+    no_option_line,
+    quality_lines,
+    treatment_options,
+)
+from spine.report.patient_view import Section, patient_sections
+from spine.report.picture import Picture
+from spine.report.sheet import (
+    ACCENT,
+    ALERT,
+    INK,
+    MARGIN,
+    MM,
+    NOTICE,
+    PALE,
+    RULE,
+    SOFT,
+    WIDTH,
+    Sheet,
+    height_of,
+    labelled,
+    marked_up,
+    paragraph,
+    printable,
+)
+from spine.report.words import Words, read_words
+
+PATIENT_LANGUAGES = ("en", "nl")
+COLUMN_MM = (14, 19, 44, 19, 19, 20, 18, 15, 12)  # of the findings table: 180 in all
+LOWEST_PICTURE, HIGHEST_PICTURE = 75 * MM, 128 * MM
+AROUND = 78.0  # caption, legend, heading and gaps between the parts of the first page
+HEADING = 24.0  # a heading and the gaps around it
+FEWEST_REASONS = 8  # are always explained, even if that takes a page more
+SECOND_PAGE = 100 * MM  # with less room than this the second part begins on a page of its own
+SMALL, TINY = 7.8, 7.0
+HALF = (WIDTH - 6 * MM) / 2
+
+
+def _cell(cell: Cell, size: float) -> Any:
+    from xml.sax.saxutils import escape
+
+    text = escape(printable(cell.text, 300))
+    codes = f"<super>{escape(' '.join(cell.codes))}</super>" if cell.codes else ""
+    missing = cell.text == "n.m."
+    if cell.marked:
+        return marked_up(f"<b>{text}</b>{codes}", size, ALERT)
+    return marked_up(text + codes, size, SOFT if missing else INK)
+
+
+def _findings(table: Table) -> Any:
+    from reportlab.platypus import Table as PdfTable
+
+    size = 7.0 if len(table.rows) <= 12 else 6.2
+    pad = 2.4 if len(table.rows) <= 12 else 1.0
+    header = [paragraph(text, 6.4, "#FFFFFF", bold=True) for text in table.header]
+    rows = [header]
+    for row in table.rows:
+        rows.append([paragraph(row[0].text, size, INK, bold=True), *(_cell(cell, size) for cell in row[1:])])
+    style = [
+        ("BACKGROUND", (0, 0), (-1, 0), ACCENT),
+        ("ROWBACKGROUNDS", (0, 1), (-1, -1), ["#FFFFFF", PALE]),
+        ("LINEBELOW", (0, 1), (-1, -1), 0.3, RULE),
+        ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
+        ("LEFTPADDING", (0, 0), (-1, -1), 3),
+        ("RIGHTPADDING", (0, 0), (-1, -1), 2),
+        ("TOPPADDING", (0, 0), (-1, -1), pad),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), pad),
+    ]
+    return PdfTable(rows, colWidths=[mm * MM for mm in COLUMN_MM], repeatRows=1, style=style)
+
+
+def _head(sheet: Sheet, report: Document, words: Words) -> None:
+    use = [
+        paragraph(words.say("report.use"), 11, INK, bold=True),
+        paragraph(words.say("report.use_more"), SMALL, INK),
+    ]
+    sheet.boxed(use, NOTICE)
+    sheet.flow(paragraph(words.say("report.title"), 15, ACCENT, bold=True), 3)
+    for label, text in study_lines(report, words):
+        sheet.flow(labelled(label, text, SMALL), 1)
+    sheet.y -= 5
+
+
+def _first_page(sheet: Sheet, report: Document, picture: Picture, words: Words) -> None:
+    _head(sheet, report, words)
+    line, doubtful = numbering_line(report, words)
+    numbering = labelled(words.say("report.numbering"), line, SMALL, color=ALERT if doubtful else INK)
+    table = findings_table(report, words)
+    rest: list[Any] = [numbering]
+    if table.rows:
+        rest += [_findings(table), *(paragraph(note, TINY, SOFT) for note in table.notes)]
+    wanted = sheet.room() - sum(height_of(part) for part in rest) - AROUND
+    height = min(max(wanted, LOWEST_PICTURE), HIGHEST_PICTURE)
+    _, high = figures.picture_size(picture, height)
+    sheet.block(high, lambda top: figures.draw_pictures(sheet, top, picture, height, words), 3)
+    captions = [
+        words.say("report.picture_overlay", slice=picture.slice_number, count=picture.slice_count),
+        words.say("report.picture_plain"),
+    ]
+    caption_high = _caption_height(picture, height, captions)
+    sheet.block(caption_high, lambda top: _captions(sheet, top, picture, height, captions), 5)
+    if picture.structures:
+        sheet.block(9, lambda top: figures.draw_legend(sheet, top, picture, words), 4)
+    sheet.flow(numbering, 3)
+    if table.rows:
+        sheet.heading(words.say("report.findings"), gap=3)
+        sheet.flow(rest[1], 3)
+        for note in rest[2:]:
+            sheet.flow(note, 1.5)
+
+
+def _caption_height(picture: Picture, height: float, captions: Sequence[str]) -> float:
+    column = figures.picture_size(picture, height)[0] + figures.GUTTER
+    return max(height_of(paragraph(text, 6.2), column) for text in captions)
+
+
+def _captions(sheet: Sheet, top: float, picture: Picture, height: float, captions: Sequence[str]) -> None:
+    wide, _ = figures.picture_size(picture, height)
+    left = MARGIN + (WIDTH - 2 * wide - figures.GUTTER - figures.BETWEEN) / 2
+    column = wide + figures.GUTTER + figures.BETWEEN
+    for x, text in zip((left, left + column), captions, strict=True):
+        caption = paragraph(text, 6.2, SOFT)
+        caption.drawOn(sheet.canvas, x, top - height_of(caption, wide + figures.GUTTER))
+
+
+def _trends(sheet: Sheet, report: Document, words: Words) -> None:
+    if not report["levels"]:
+        return
+    panels = trend_panels(report, words)
+    if all(value is None for panel in panels for _, value, _ in panel.points):
+        sheet.heading(words.say("report.trends"))
+        sheet.flow(paragraph(words.say("report.no_trends"), SMALL), 4)
+        return
+    _, height = figures.trend_height(len(report["levels"]))
+    sheet.heading(words.say("report.trends"), keep=height)
+    sheet.block(height, lambda top: figures.draw_trends(sheet, top, panels, words), 2)
+    with_norms = any(z is not None for panel in panels for _, _, z in panel.points)
+    limit = words.number(names.UNUSUAL_Z)
+    note = words.say("report.trends_note", low=f"\N{MINUS SIGN}{limit}", high=limit)
+    sheet.flow(paragraph(note if with_norms else words.say("report.no_norms"), TINY, SOFT), 4)
+
+
+def _option_block(sheet: Sheet, pair: Sequence[Option]) -> None:
+    """Up to two options side by side: title, pictogram, sentences."""
+    titles = [paragraph(option.title, SMALL, INK, bold=True) for option in pair]
+    texts = [
+        [paragraph(line, TINY, INK if option.expected is not None else SOFT) for line in option.lines]
+        for option in pair
+    ]
+    title_high = max(height_of(title, HALF) for title in titles)
+    people_high = figures.PEOPLE_SIZE[1] + 3 if any(option.expected is not None for option in pair) else 0
+    text_high = max(sum(height_of(text, HALF) for text in block) for block in texts)
+
+    def draw(top: float) -> None:
+        for number, option in enumerate(pair):
+            x = MARGIN + number * (HALF + 6 * MM)
+            titles[number].drawOn(sheet.canvas, x, top - height_of(titles[number], HALF))
+            y = top - title_high - 2
+            if option.expected is not None:
+                bounds = (option.low, option.expected, option.high)
+                figures.draw_people(sheet, x, y, bounds, (figures.SURE, figures.LIKELY, figures.POSSIBLE))
+                y -= people_high
+            for text in texts[number]:
+                y -= height_of(text, HALF)
+                text.drawOn(sheet.canvas, x, y)
+
+    sheet.block(title_high + 2 + people_high + text_high, draw, 5)
+
+
+def _options(sheet: Sheet, report: Document, words: Words) -> None:
+    sheet.heading(words.say("report.options"))
+    options = treatment_options(report, words)
+    if not options:
+        sheet.flow(paragraph(no_option_line(report, words), SMALL), 2)
+    for start in range(0, len(options), 2):
+        _option_block(sheet, options[start : start + 2])
+    if any(option.expected is not None for option in options):
+        sheet.flow(paragraph(words.say("report.option_legend"), TINY, SOFT), 2)
+    for caveat in report["advice"]["caveats"]:
+        sheet.flow(paragraph(f"• {caveat}", TINY, SOFT, leftIndent=7, firstLineIndent=-7), 1)
+    sheet.heading(words.say("report.accelerated"))
+    for line in accelerated_lines(report, words):
+        sheet.flow(paragraph(line, SMALL), 1)
+
+
+def _small_print(sheet: Sheet, report: Document, words: Words) -> None:
+    quality = [paragraph(line, TINY) for line in quality_lines(report, words)]
+    methods = [paragraph(line, TINY, SOFT) for line in method_lines(report, words)]
+    _missing(sheet, report, words, sum(height_of(line) + 1 for line in (*quality, *methods)) + 2 * HEADING)
+    for name, lines in (("quality", quality), ("methods", methods)):
+        sheet.heading(words.say(f"report.{name}"))
+        for line in lines:
+            sheet.flow(line, 1)
+
+
+def _missing(sheet: Sheet, report: Document, words: Words, below: float) -> None:
+    """The reasons, as many as leave `below` points on this page for what follows; the JSON report holds all."""
+    lines = [labelled(f"{reason}:", items, TINY) for reason, items in missing_lines(report, words)]
+    sheet.heading(words.say("report.missing"))
+    if not lines:
+        sheet.flow(paragraph(words.say("report.missing_none"), SMALL), 1)
+    for number, line in enumerate(lines):
+        if number >= FEWEST_REASONS and sheet.room() - height_of(line) < below:
+            more = words.say("report.missing_more", count=len(lines) - number)
+            sheet.flow(paragraph(more, TINY, SOFT), 1.5)
+            return
+        sheet.flow(line, 1.5)
+
+
+def _section_parts(section: Section, scale: float) -> list[Any]:
+    body: dict[str, Any] = {"size": 9.2 * scale, "leading": 12.9 * scale}
+    parts = [paragraph(section.heading, 10.8 * scale, ACCENT, bold=True, spaceBefore=7 * scale)]
+    parts += [paragraph(text, **body) for text in section.paragraphs]
+    parts += [paragraph(f"• {text}", **body, leftIndent=12, firstLineIndent=-9) for text in section.bullets]
+    return parts
+
+
+def _patient_height(sections: Sequence[Section], scale: float) -> float:
+    total = 0.0
+    for section in sections:
+        total += sum(height_of(part) + 2 for part in _section_parts(section, scale)) + 8 * scale
+        total += sum(height_of(paragraph(text, 9.2 * scale, leading=12.9 * scale)) for text in section.closing)
+        if section.options:
+            total += figures.PEOPLE_SIZE[1] + 60 * scale
+    return total
+
+
+def _patient_page(sheet: Sheet, report: Document, words: Words) -> None:
+    """One page where it can be: the letters shrink a little before a second page begins."""
+    sheet.new_page()
+    sheet.flow(paragraph(words.say("patient.title"), 17, ACCENT, bold=True), 6)
+    sheet.boxed([paragraph(words.say("patient.lead"), 9.4, INK, leading=13.2)], NOTICE, 4)
+    sections = patient_sections(report, words)
+    scale = next((s for s in (1.1, 1.0, 0.92, 0.85) if _patient_height(sections, s) < sheet.room()), 0.85)
+    for section in sections:
+        sheet.y -= 8 * scale
+        heading, *parts = _section_parts(section, scale)
+        sheet.keep(height_of(heading) + 30)
+        for part in (heading, *parts):
+            sheet.flow(part, 2)
+        if section.options:
+            _patient_options(sheet, section.options, scale)
+        for text in section.closing:
+            sheet.flow(paragraph(text, 9.2 * scale, leading=12.9 * scale), 0)
+
+
+def _patient_options(sheet: Sheet, options: Sequence[Option], scale: float) -> None:
+    titles = [paragraph(option.title, 9.2 * scale, bold=True) for option in options]
+    texts = [paragraph(option.lines[0], 9.2 * scale, leading=12.5 * scale) for option in options]
+    title_high = max(height_of(title, HALF) for title in titles)
+    text_high = max(height_of(text, HALF) for text in texts)
+
+    def draw(top: float) -> None:
+        for number, option in enumerate(options):
+            x = MARGIN + number * (HALF + 6 * MM)
+            titles[number].drawOn(sheet.canvas, x, top - height_of(titles[number], HALF))
+            figures.draw_people(sheet, x, top - title_high - 2, (option.expected or 0,), (figures.SURE,))
+            below = top - title_high - figures.PEOPLE_SIZE[1] - 4
+            texts[number].drawOn(sheet.canvas, x, below - height_of(texts[number], HALF))
+
+    sheet.block(title_high + figures.PEOPLE_SIZE[1] + text_high + 6, draw, 3)
+
+
+def render_pdf(report: Document, picture: Picture, language: str = "en") -> bytes:
+    """A4 pages as bytes; equal arguments give equal bytes. `language` is that of the physician's pages."""
+    words = read_words(language)
+    sheet = Sheet(
+        words.say("report.title"),
+        words.say("report.footer", version=report["software"]["version"]),
+        lambda number: words.say("report.page", number=number, count=""),
+    )
+    _first_page(sheet, report, picture, words)
+    sheet.keep(SECOND_PAGE)
+    _trends(sheet, report, words)
+    _options(sheet, report, words)
+    _small_print(sheet, report, words)
+    for patient_language in PATIENT_LANGUAGES:
+        _patient_page(sheet, report, read_words(patient_language))
+    return sheet.finish()
