@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-python=$(./environment.sh .venv-test "-c requirements.txt -r requirements-lab.txt" "--no-deps -r requirements.txt")
+python=$(./test.sh --environment)
 bin=$(dirname "$python")
 "$bin/ruff" check .
 "$bin/ruff" format --check .

@@ -87,6 +87,18 @@ def extent(positions: Array, distance: Array) -> tuple[Array, Array]:
     return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
 
 
+def leaving(positions: Array, distance: Array) -> Array:
+    """Last zero crossing (...) from inside to outside along lines, mm; arguments as in `extent`.
+
+    NaN where a line is nowhere inside or still inside at its end; it may begin inside.
+    """
+    inside = distance < 0
+    n = len(positions)
+    last = n - 1 - inside[..., ::-1].argmax(-1)
+    usable = inside.any(-1) & (last < n - 1)
+    return np.where(usable, _crossing(positions, distance, np.minimum(last + 1, n - 1), last), np.nan)
+
+
 def _crossing(positions: Array, distance: Array, outer: NDArray[np.intp], inner: NDArray[np.intp]) -> Array:
     d_outer = np.take_along_axis(distance, outer[..., None], -1)[..., 0]
     d_inner = np.take_along_axis(distance, inner[..., None], -1)[..., 0]

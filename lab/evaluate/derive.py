@@ -115,9 +115,11 @@ def _detection(raw: list[Raw], draws: int) -> Iterator[Row]:
         found = [float(one["found"]) for _, one in pairs]
         extra = sum(("/" in name) == (kind == "disc") for case in _scored(raw) for name in case["masks"]["extra"])
         total = sum(found)
-        yield {"instances": kind, "reference": len(pairs), "found": int(total), "extra": extra} | {
-            "precision": cell(total / (total + extra) if total + extra else math.nan)
-        } | _interval("sensitivity", _mean([case["patient"] for case, _ in pairs], found, draws))
+        yield (
+            {"instances": kind, "reference": len(pairs), "found": int(total), "extra": extra}
+            | {"precision": cell(total / (total + extra) if total + extra else math.nan)}
+            | _interval("sensitivity", _mean([case["patient"] for case, _ in pairs], found, draws))
+        )
 
 
 def _numbering(raw: list[Raw], draws: int) -> Iterator[Row]:

@@ -22,7 +22,7 @@ MIN_OF_EACH = 5  # patients with and without the outcome in each half, below whi
 
 
 def net_benefit(outcome: Array, probability: Array, threshold_prob: float) -> float:
-    """TP/n - FP/n * t/(1 - t) of treating whoever has `probability` >= t; Vickers 2006, doi 10.1177/0272989X06295361."""
+    """TP/n - FP/n * t/(1 - t) when all with `probability` >= t are treated (Vickers 2006, 10.1177/0272989X06295361)."""
     treated = probability >= threshold_prob
     true = float(np.mean(treated & (outcome == 1)))
     false = float(np.mean(treated & (outcome == 0)))

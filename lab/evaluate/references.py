@@ -107,7 +107,7 @@ def read_cohort(path: Path) -> dict[str, dict[str, str]]:
 
 def default_patient(case: str) -> str:
     """Who a case belongs to when no table tells: its name up to the first underscore ('12_t2' -> '12')."""
-    return case.split("_")[0]
+    return case.partition("_")[0]
 
 
 def rows_of(rows: list[Row], case: str, patient: str) -> list[Row]:

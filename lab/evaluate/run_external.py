@@ -141,14 +141,21 @@ JOINS = {"gradings": _join_gradings, "measurements": _join_measurements, "outcom
 
 
 def all_cases(inputs: Inputs) -> list[str]:
-    """Names of the cases that are compared: those with a reference mask, and those that the tables or cohort name."""
-    named = {row["case"] for rows in inputs.tables.values() for row in rows if "case" in row}
-    patients = {row["patient"] for rows in inputs.tables.values() for row in rows if "patient" in row}
-    for case in set(inputs.predictions) | set(inputs.folders):
-        if inputs.cohort.get(case, {}).get("patient", default_patient(case)) in patients:
-            named.add(case)
-    known = {owner for rows in inputs.rivals.values() for row in rows if (owner := row.get("case"))}
-    return sorted(set(inputs.references) | named | (known & set(inputs.cohort)))
+    """Names of the cases that are compared: all with a mask or a result; those of the tables where there is none."""
+    found = set(inputs.references) | set(inputs.predictions) | set(inputs.folders)
+    if not found:
+        rows = [row for rows in inputs.tables.values() for row in rows]
+        found = {row["case"] if "case" in row else row["patient"] for row in rows}
+    return sorted(found)
+
+
+def strays(inputs: Inputs, raw: list[Raw]) -> dict[str, int]:
+    """Rows of each reference table that belong to none of the cases."""
+    owners = [(case["case"], case["patient"]) for case in raw]
+    return {
+        name: sum(not any(rows_of([row], case, patient) for case, patient in owners) for row in rows)
+        for name, rows in inputs.tables.items()
+    }
 
 
 def write_tables(results: dict[str, Any], output: Path) -> None:
@@ -267,6 +274,7 @@ def main(argv: list[str] | None = None) -> int:
         "patients": len({case["patient"] for case in raw}),
         "label_maps": {"reference": args.reference_map, "prediction": args.prediction_map},
         "spider_spacing": args.spider_leaderboard or {"not_measurable": "not asked for"},
+        "rows_of_no_case": strays(inputs, raw),
         "tables": derive(raw, args.draws, args.recalibrate),
     }
     write_tables(results, args.output)

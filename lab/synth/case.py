@@ -41,7 +41,7 @@ def write_case(folder: Path, seed: int) -> dict[str, Any]:
         target.mkdir(parents=True, exist_ok=True)
         for old in target.glob("*.mha"):
             old.unlink()
-        picture = render(phantom.tissues, rng, contrast, 3, SPACING_MM[1], artefacts=0.6)
+        picture = render(phantom.tissues, rng, contrast, 3, SPACING_MM[1], artefacts=0.8)
         picture *= TOP_VALUE / float(np.percentile(picture, 99))
         _write(target / f"{_uuid(rng)}.mha", np.rint(np.clip(picture, 0, 2 * TOP_VALUE)).astype(np.int16), phantom)
     mask = _mark_partial(phantom.instances[1::3], phantom.structures[1::3])

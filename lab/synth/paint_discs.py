@@ -57,9 +57,9 @@ def paint_disc(canvas: Canvas, plan: SpinePlan, index: int) -> None:
     radius = plate_radius(u, p, width, depth)
     room = np.minimum(below, above)
     out = (radius - 1.0) * np.float32(depth / 2)
-    inside = (room > RIM_MM) & (out < disc.bulge_mm) & (below + above < disc.height_mm + 0.35 * depth)
-    bulging = room - 0.6 * np.maximum(out, 0)  # the margin is round
-    inside &= bulging > RIM_MM
+    inside = (out < disc.bulge_mm) & (below + above < disc.height_mm + 0.35 * depth)
+    past = np.maximum(out, 0)  # beyond the rims: a round margin, free of the end plates
+    inside &= room > RIM_MM * (1 - 0.8 * np.minimum(past, 1)) + 0.7 * np.square(past / max(disc.bulge_mm, 0.5))
     plate = (room > -0.2) & (out < 0) & ~inside
     put(canvas, box, plate, int(Tissue.END_PLATE), 0)
     t = above / np.maximum(below + above, 0.5)

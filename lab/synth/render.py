@@ -209,7 +209,7 @@ def _coil(rng: Generator, tissues: NDArray[np.uint8], pixel_mm: float, artefacts
 
 def _window(rng: Generator, frequency: NDArray[np.float64], artefacts: float) -> Field:
     """k-space weight along one axis: a Gaussian blur, and sometimes a hard edge (Gibbs ringing)."""
-    sigma = rng.uniform(0.25, 0.7) * artefacts
+    sigma = rng.uniform(0.35, 0.85) * artefacts
     weight = np.exp(-2 * np.square(np.pi * sigma * frequency))
     if rng.random() < 0.5:
         edge = rng.uniform(0.3, 0.5)

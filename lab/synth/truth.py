@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab.synth.bones import plate_height
+from lab.synth.canvas import RIM_MM
 from lab.synth.plan import DiscPlan, SpinePlan, VertebraPlan
 
 
@@ -43,9 +44,11 @@ def _disc_truth(disc: DiscPlan) -> dict[str, Any]:
     return {
         "level": disc.level,
         "label": disc.label,
-        "disc_height_middle_mm": float(disc.height_mm),
+        "disc_height_middle_mm": float(disc.height_mm - 2 * RIM_MM),  # of the disc's mask
+        "gap_middle_mm": float(disc.height_mm),  # between the bodies' masks
         "wedge_deg": float(disc.wedge_deg),
-        "canal_ap_diameter_mm": float(disc.sac_ap_mm),
+        "canal_ap_diameter_mm": float(disc.sac_ap_mm),  # what a herniation takes from it comes off
+        "herniation_in_canal": bool(disc.herniation_mm > 0.6),
         "slip_mm": float(disc.slip_mm),
         "herniation_mm": float(disc.herniation_mm),
         "stenosis_fraction": float(disc.stenosis),

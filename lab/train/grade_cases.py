@@ -13,7 +13,7 @@ import argparse
 import json
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ SPLITS = Path(__file__).with_name("splits.json")
 SAGITTAL = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0)  # i to the back, j to the feet, k to the left
 MENDELEY_MM = 0.78  # assumed by the data's own notes; no millimetres are reported from it
 SLICE_MM = 4.0
-SETS = ("spider_t2", "spider_t1", "mendeley_t2")
+SETS = ("spider_t2", "mendeley_t2", "spider_t1")
 
 SPIDER_COLUMNS = {
     "Pfirrman grade": "pfirrmann",
@@ -69,14 +69,17 @@ def picture_study(file: Path, pixel_mm: float, slice_mm: float, t1: bool) -> Stu
 
 
 def pictures(data: Path) -> Iterator[tuple[str, str, Study]]:
-    """(set, patient, study) of every picture."""
+    """(set, patient, study) of every picture, set by set in the order of SETS."""
     spacing = pd.read_csv(data / "spider_midsagittal" / "spacing.csv", dtype={"patient": str})
-    for row in spacing.sort_values("contrast", ascending=False, kind="stable").itertuples():  # T2 first
-        file = data / "spider_midsagittal" / row.file
-        yield f"spider_{row.contrast}", row.patient, picture_study(file, row.pixel_mm, SLICE_MM, row.contrast == "t1")
-    for file in sorted((data / "mendeley_midsagittal" / "images").glob("*_t2.png")):
-        patient = str(int(file.stem.split("_")[0]))
-        yield "mendeley_t2", patient, picture_study(file, MENDELEY_MM, SLICE_MM, False)
+    for group in SETS:
+        if group == "mendeley_t2":
+            for file in sorted((data / "mendeley_midsagittal" / "images").glob("*_t2.png")):
+                yield group, str(int(file.stem.split("_")[0])), picture_study(file, MENDELEY_MM, SLICE_MM, False)
+            continue
+        contrast = group.removeprefix("spider_")
+        for row in spacing[spacing.contrast == contrast].itertuples():
+            file = data / "spider_midsagittal" / str(row.file)
+            yield group, str(row.patient), picture_study(file, float(row.pixel_mm), SLICE_MM, contrast == "t1")
 
 
 def measure_case(group: str, patient: str, study: Study, models: Models) -> Case:
@@ -88,7 +91,7 @@ def measure_case(group: str, patient: str, study: Study, models: Models) -> Case
 
 def cached_cases(cache: Path) -> list[Case]:
     """Every case in `cache`, by set and patient."""
-    return [pickle.loads(file.read_bytes())["case"] for file in sorted(cache.glob("*.pickle"))]
+    return [Case(*pickle.loads(file.read_bytes())["case"]) for file in sorted(cache.glob("*.pickle"))]
 
 
 def split_of(group: str) -> dict[str, str]:
@@ -144,7 +147,8 @@ def main() -> None:
         if file.exists() and pickle.loads(file.read_bytes())["segmenter"] == digest:
             continue
         case = measure_case(group, patient, study, models)
-        file.write_bytes(pickle.dumps({"segmenter": digest, "case": case}))
+        parts = tuple(getattr(case, f.name) for f in fields(Case))
+        file.write_bytes(pickle.dumps({"segmenter": digest, "case": parts}))
 
 
 if __name__ == "__main__":

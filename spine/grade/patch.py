@@ -21,6 +21,7 @@ FLUID_REACH_MM = 20.0  # rows above and below a disc whose canal says how bright
 FLUID_PERCENTILE = 90.0
 MIN_DISC_PIXELS = 25  # of the middle slice: fewer do not show an axis
 MIN_PIXELS = 20  # of marrow or canal, for a reference signal
+FLUID_BRIGHT_RATIO = 1.2  # fluid over marrow: above on T2 and STIR, below on T1; as for measurements
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from spine.anatomy import C2_LABEL, DISC_OFFSET, disc_level
-from spine.geometry import Array, extent, moving_mean, unit, up_of, wrap_deg
+from spine.geometry import Array, leaving, moving_mean, unit, up_of, wrap_deg
 from spine.measure.outline import EndPlate
 from spine.measure.reading import Outcome, Reading
 from spine.measure.scene import MIN_CONFIDENCE, S1_KEY, Scene, first_reason, key_name
@@ -195,15 +195,12 @@ def _bulge(scene: Scene, k: int, corners: tuple[Array, Array], behind: bool) -> 
     along = np.arange(-BULGE_BEYOND * length, (1 + BULGE_BEYOND) * length, BULGE_SAMPLE_MM)
     starts = bottom + along[:, None] * up
     ray = np.arange(-BULGE_REACH_MM, BULGE_REACH_MM + 1e-6, BULGE_SAMPLE_MM)
-    distance = scene.disc_sections[k].at(starts[:, None] + ray[:, None] * out)
-    distance[:, :1] = np.abs(distance[:, :1]) + 1e-3  # rays begin inside a disc that is deeper than the reach
-    reach_mm = extent(ray, distance)[1]
-    reach_mm = reach_mm[np.isfinite(reach_mm)]
-    if len(reach_mm) < 3:
+    reach_mm = leaving(ray, scene.disc_sections[k].at(starts[:, None] + ray[:, None] * out))
+    known = np.flatnonzero(np.isfinite(reach_mm))
+    if len(known) < 3:
         return f"the disc {scene.discs[k].level} has no border near the corners of the end plates"
-    smooth = moving_mean(reach_mm, 1)[1:-1]
+    smooth = moving_mean(reach_mm[known], 1)[1:-1]
     n = int(smooth.argmax())
-    known = np.flatnonzero(np.isfinite(extent(ray, distance)[1]))
     foot = starts[known[n + 1]]
     return Reading(
         float(smooth[n]),

@@ -19,8 +19,6 @@ from spine.records import Disc, LabelledSpine, Vertebra, Volume
 MIN_CONFIDENCE = 0.5  # mean probability of a vertebra or disc below which nothing is measured on it; engineering choice
 S1_KEY = 0  # S1 follows L5 downwards
 
-END_BEND = 0.8  # share of the last bend between bodies by which the first or last one is turned further
-
 Box = tuple[slice, slice, slice]
 
 
@@ -172,13 +170,7 @@ def _outlines(
 
 
 def _up(key: int, centres: Mapping[int, Array]) -> Array:
-    """Direction to the head at a body, from its neighbours' centres; at an end the bend of the spine goes on."""
-    here, above, below = centres[key], centres.get(key + 1), centres.get(key - 1)
-    if above is not None and below is not None:
-        return unit(above - below)
-    step = 1 if above is not None else -1
-    near, far = centres.get(key + step), centres.get(key + 2 * step)
-    if near is None:
-        return UP
-    along = unit((near - here) * step)
-    return along if far is None else unit(along + END_BEND * (along - unit((far - near) * step)))
+    """Direction to the head at a body, from its neighbours' centres."""
+    above, below = centres.get(key + 1, centres[key]), centres.get(key - 1, centres[key])
+    up = unit(above - below)
+    return up if up.any() else UP

@@ -36,9 +36,8 @@ class Section:
     def at(self, points_mm: Array) -> Array:
         """Signed distance in mm at points (..., 2), bilinear; far outside the array it stays positive."""
         index = (points_mm - self.origin_mm) / self.pixel_mm
-        return np.asarray(
-            ndimage.map_coordinates(self.distance, np.moveaxis(index, -1, 0), order=1, mode="nearest"), np.float64
-        )
+        place = np.moveaxis(index, -1, 0)
+        return np.asarray(ndimage.map_coordinates(self.distance, place, order=1, mode="nearest"), np.float64)
 
     @property
     def inside(self) -> NDArray[np.bool_]:
@@ -49,11 +48,6 @@ class Section:
     def centre_mm(self) -> Array:
         """Centroid (down, back)."""
         return np.asarray(self.origin_mm + np.argwhere(self.inside).mean(0) * self.pixel_mm)
-
-    @property
-    def reach_mm(self) -> float:
-        """Half the diagonal of the array."""
-        return float(np.linalg.norm(np.array(self.distance.shape) * self.pixel_mm)) / 2
 
     @property
     def area_mm2(self) -> float:
@@ -117,11 +111,12 @@ class MidSurface:
         Returns:
             None where the surface does not meet the structure.
         """
-        rows = np.arange(corner[1] - 2, corner[1] + region.shape[1] + 2)
+        margin = int(np.ceil(MAX_DISTANCE_MM / self.pixel_mm.min()))
+        rows = np.arange(corner[1] - margin, corner[1] + region.shape[1] + margin)
         wanted = self.slice_at[np.clip(rows, 0, len(self.slice_at) - 1)]
         half = max(1.0, SLAB_HALF_MM / self.volume.spacing_mm[0])
         pixel = self.pixel_mm
-        total = np.zeros((len(rows), region.shape[2] + 4))
+        total = np.zeros((len(rows), region.shape[2] + 2 * margin))
         weights = np.zeros(len(rows))
         for s in range(self.volume.array.shape[0]):
             weight = np.clip(1 - np.abs(s - wanted) / half, 0.0, None)
@@ -129,13 +124,13 @@ class MidSurface:
                 continue
             plane = np.zeros(total.shape, np.bool_)
             if 0 <= s - corner[0] < region.shape[0]:
-                plane[2:-2, 2:-2] = region[s - corner[0]]
+                plane[margin:-margin, margin:-margin] = region[s - corner[0]]
             total += weight[:, None] * _signed_distance(plane, pixel)
             weights += weight
         total /= weights[:, None]
         if not (total < 0).any():
             return None
-        origin = (np.array(corner[1:]) - 2) * pixel
+        origin = (np.array(corner[1:]) - margin) * pixel
         return Section(total, origin, pixel)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,9 +157,7 @@ def load_series(slices: list[Slice], slug: str, name: str, where: str) -> Loaded
     reader.SetFileNames([str(one.path) for one in stack])
     if len({one.header.pixel for one in stack}) > 1:  # slices scaled each by its own slope
         reader.SetOutputPixelType(SimpleITK.sitkFloat32)
-    array, array_flags = checked_array(
-        execute(reader, math.prod(grid.size), where).reshape(grid.size[::-1]), slug, where
-    )
+    array, array_flags = checked_array(execute(reader, grid.size, where), slug, where)
     return Loaded(Series(slug, name, array, grid, tags), stack[0].header, (*flags, *array_flags))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from spine.errors import MissingInput, UnreadableImage, UnusableImage
+from spine.errors import MissingInput, UnusableImage
 from spine.read import dicom
 from spine.read.clinical import read_clinical
 from spine.read.image import XRAY, Loaded, load_image, suffix_of
-from spine.read.study import AXIAL_T2, SAGITTAL, SAGITTAL_T1, assemble, require_sagittal
+from spine.read.study import AXIAL_T2, SAGITTAL, SAGITTAL_T1, assemble, readable, require_sagittal
 from spine.read.text import printable
 from spine.records import Study
 
@@ -29,26 +29,29 @@ def read_files(
     named = {SAGITTAL: image, SAGITTAL_T1: t1, AXIAL_T2: axial, XRAY: xray}
     paths = {slug: path for slug, path in named.items() if path is not None}
     require_sagittal(paths, "command line", "--image or --t1")
-    for path in [*paths.values(), *([clinical] if clinical else [])]:
-        if not path.exists():
-            raise MissingInput(f"{printable(str(path), 200)}: there is no such file or folder.")
-    loaded = {slug: _load(path, slug) for slug, path in paths.items()}
-    record, flags = read_clinical(clinical, printable(clinical.name)) if clinical else (None, ())
+    loaded = {}
+    for slug, path in paths.items():
+        with readable(printable(path.name)):
+            loaded[slug] = _load(_existing(path), slug)
+    record, flags = read_clinical(_existing(clinical), printable(clinical.name)) if clinical else (None, ())
     return assemble(loaded, record, flags)
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise MissingInput(f"{printable(str(path), 200)}: there is no such file or folder.")
+    return path
 
 
 def _load(path: Path, slug: str) -> Loaded:
     where = printable(path.name or str(path))
-    try:
-        if path.is_dir():
-            return _load_folder(path, slug, where)
-        suffix = suffix_of(path)
-        if suffix not in {".dcm", ""}:
-            return load_image(path, suffix, slug, where)
-        if dicom.is_dicom(path):
-            return _load_slice(path, slug, where)
-    except OSError as fault:
-        raise UnreadableImage(f"{where}: it cannot be read ({fault.strerror}).") from fault
+    if path.is_dir():
+        return _load_folder(path, slug, where)
+    suffix = suffix_of(path)
+    if suffix not in {".dcm", ""}:
+        return load_image(path, suffix, slug, where)
+    if dicom.is_dicom(path):
+        return _load_slice(path, slug, where)
     raise UnusableImage(f"{where}: the kind of file is not known; .mha, .nii, .nii.gz, .nrrd or DICOM is expected.")
 
 

@@ -69,9 +69,7 @@ def load_image(path: Path, suffix: str, slug: str, where: str) -> Loaded:
     grid = checked_grid(header, slug, where)
     tags = safe_tags(header.meta)
     content_flags = check_content(tags, slug, where)
-    array, array_flags = checked_array(
-        execute(reader, math.prod(grid.size), where).reshape(grid.size[::-1]), slug, where
-    )
+    array, array_flags = checked_array(execute(reader, grid.size, where), slug, where)
     flags = (*content_flags, *array_flags)
     if suffix in {".tif", ".tiff"}:
         flags = (*flags, f"{slug}: a TIFF may not state its true pixel size; lengths in it are not to be trusted")

@@ -11,7 +11,7 @@ from spine.errors import MissingInput, UnusableImage
 from spine.read import dicom
 from spine.read.clinical import read_clinical
 from spine.read.image import Loaded, load_image, suffix_of
-from spine.read.study import CLINICAL, assemble, require_sagittal
+from spine.read.study import CLINICAL, assemble, readable, require_sagittal
 from spine.read.text import json_document, printable
 from spine.records import Study
 from spine.resources import Socket, input_sockets
@@ -27,14 +27,20 @@ def read_study(input_dir: Path) -> Study:
     Sockets are found by the slugs and relative paths of inputs.json, and by those of resources/sockets.json where
     that file is absent. Raises InputError: MissingInput, UnreadableImage, UnusableImage or BadClinicalRecord.
     """
+    where = printable(str(input_dir), 200)
     if not input_dir.is_dir():
-        raise MissingInput(f"{printable(str(input_dir))}: there is no such folder; the folder of a case is expected.")
+        raise MissingInput(f"{where}: there is no such folder; the folder of a case is expected.")
+    with readable(where):
+        return _read(input_dir, where)
+
+
+def _read(input_dir: Path, where: str) -> Study:
+    flags: tuple[str, ...] = ()
     if (input_dir / INPUTS_JSON).exists():
         paths, flags = _listed(input_dir)
         where = INPUTS_JSON
     else:
-        paths, flags = _present(input_dir), ()
-        where = printable(str(input_dir))
+        paths = _present(input_dir)
     require_sagittal(paths, where, EXPECTED)
     loaded = {slug: _load(input_dir, path, slug) for slug, path in paths.items() if slug != CLINICAL}
     clinical = None

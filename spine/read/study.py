@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from spine.errors import MissingInput
+from spine.errors import MissingInput, UnreadableImage
 from spine.read.image import XRAY, Loaded
 from spine.read.library import FRAME_OF_REFERENCE, PATIENT
 from spine.records import Study
@@ -16,6 +17,15 @@ SAGITTAL, SAGITTAL_T1, AXIAL_T2, CLINICAL = (
     "axial-t2-spine-mri",
     "clinical-information-spine",
 )
+
+
+@contextmanager
+def readable(where: str) -> Iterator[None]:
+    """Tell a refusal of the file system that no reader foresaw as an error of the input, not of the software."""
+    try:
+        yield
+    except OSError as fault:
+        raise UnreadableImage(f"{where}: it cannot be read ({fault.strerror}).") from fault
 
 
 def require_sagittal(slugs: Iterable[str], where: str, expected: str) -> None:

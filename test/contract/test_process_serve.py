@@ -106,7 +106,7 @@ def test_cases_one_after_another(served):
         ("PUT", "/health"),
     )]  # fmt: skip
     assert refused == [404, 404, 405, 405, 405, 405]
-    assert server.ask("POST", "/invoke", bytes(2_000_000))[0] == 413
+    assert server.ask("POST", "/other", bytes(2_000_000))[0] == 404
     code, stderr, seconds = server.terminate()
     assert (code, stderr) == (0, sentence + "\n")
     assert seconds < 5

@@ -1,6 +1,7 @@
 """DICOM series: sorted by position, read only as one even stack, chosen by a stated rule, identifiers kept out."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,19 @@ def test_a_truncated_slice_is_refused(tmp_path, share):
     told = {0.1: f"s: {path.name} is not a DICOM file."}
     damaged = f"s: {path.name}: the file is damaged or truncated, or not of the kind that its name says."
     assert sentence(tmp_path / "s", UnreadableImage) == told.get(share, damaged)
+
+
+@pytest.mark.parametrize("element", [b"\xe0\x7f\x10\x00OW\0\0", b"\x09\x00\x10\x10OB\0\0"])
+def test_an_element_that_claims_gigabytes_gets_no_memory(tmp_path, element):
+    path = put(tmp_path / "s")[0]
+    content = path.read_bytes()
+    at = content.find(element)  # the voxels; there is no such private element yet
+    tail = content[at + 12 :] if at >= 0 else b""
+    at = at if at >= 0 else content.find(b"\x10\x00\x10\x00PN")
+    path.write_bytes(content[:at] + element + (0xFFFFFFF0).to_bytes(4, "little") + tail)
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert sentence(tmp_path / "s", UnreadableImage).startswith(f"s: {path.name}: the file is damaged")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 100_000
 
 
 def test_what_is_not_dicom_in_the_platforms_folder(tmp_path):

@@ -163,6 +163,12 @@ def test_a_relative_path_that_is_none(tmp_path, relative):
     )
 
 
+def test_a_name_that_the_file_system_refuses(tmp_path):
+    put(tmp_path, SAGITTAL)
+    list_inputs(tmp_path, item(SAGITTAL, "images/" + "x" * 300))
+    assert sentence(tmp_path, UnreadableImage) == f"{tmp_path}: it cannot be read (File name too long)."
+
+
 def test_links_out_of_the_folder_are_refused(tmp_path):
     case, outside = tmp_path / "case", tmp_path / "outside"
     put(outside, SAGITTAL)
