@@ -81,7 +81,7 @@ def confusion_chart(name: str, reference: list[int], prediction: list[int]) -> s
 
 def outcome_chart(name: str, curves: dict[str, Any]) -> str:
     """Calibration in groups, and the decision curve."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.0))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.0), layout="constrained")
     groups = curves["calibration"]
     left.plot([0, 1], [0, 1], color=GREY, lw=1)
     left.plot([g["predicted"] for g in groups], [g["observed"] for g in groups], "o-", color=BLUE)
@@ -107,7 +107,8 @@ def risk_chart(table: dict[str, Any]) -> str:
 
 
 def case_picture(image: Path | None, reference: Path, prediction: Path) -> str:
-    """The sagittal slice with most reference in it: picture, outline of the reference (green) and ours (magenta).
+    """The sagittal slice with most reference in it: picture, outline of the reference (green, broad) and ours
+    (magenta, narrow).
 
     Drawn with anterior on the left and superior on top; without `image` on black.
     """
@@ -124,8 +125,8 @@ def case_picture(image: Path | None, reference: Path, prediction: Path) -> str:
     figure, axes = plt.subplots(figsize=(3.4, 3.4 * min(max(height / width, 0.6), 2.2)))
     low, high = np.percentile(picture, (1, 99))
     axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1), extent=(0, width, height, 0))
-    for labels, colour in ((shown[index], GREEN), (SimpleITK.GetArrayFromImage(found)[index], MAGENTA)):
-        _outline(axes, labels, (rows, columns), colour)
+    for labels, colour, line in ((shown[index], GREEN, 1.8), (SimpleITK.GetArrayFromImage(found)[index], MAGENTA, 0.7)):
+        _outline(axes, labels, (rows, columns), {"colors": colour, "linewidths": line})
     axes.axis("off")
     return _uri(figure, "png")
 
@@ -137,8 +138,8 @@ def _oriented(image: SimpleITK.Image, like: SimpleITK.Image | None = None, how: 
     return SimpleITK.Resample(image, like, SimpleITK.Transform(), how, 0)
 
 
-def _outline(axes: Any, labels: NDArray[Any], spacing: tuple[float, float], colour: str) -> None:
+def _outline(axes: Any, labels: NDArray[Any], spacing: tuple[float, float], style: dict[str, Any]) -> None:
     rows = (np.arange(labels.shape[0]) + 0.5) * spacing[0]
     columns = (np.arange(labels.shape[1]) + 0.5) * spacing[1]
     for label in np.unique(labels[labels > 0]):
-        axes.contour(columns, rows, (labels == label).astype(float), levels=[0.5], colors=colour, linewidths=0.8)
+        axes.contour(columns, rows, (labels == label).astype(float), levels=[0.5], **style)

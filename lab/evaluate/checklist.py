@@ -34,7 +34,7 @@ def _known(results: dict[str, Any], raw: list[dict[str, Any]]) -> dict[int, str]
     return {
         1: results["title"],
         5: f"{results['cases']} cases of {results['patients']} patients; source and dates: to be stated",
-        7: "Input checks, orientation and resampling of the software itself; nothing was changed by hand in this run",
+        7: "Input checks, orientation and resampling by the software; what was done before it: to be stated",
         10: f"{results['patients']} patients; see the number of events in each table",
         11: f"{missing} values could not be measured; each is kept with its reason in raw/, none was imputed",
         12: "95 % percentile bootstrap intervals over patients; definitions in docs/validation.md",

@@ -26,6 +26,7 @@ AFFECTED_FROM = {"pfirrmann": 4, "modic": 1}
 AGE_BANDS_YEARS = (40.0, 60.0)
 NOT_A_GROUP = ("case", "patient", "image", "t1", "axial", "xray", "clinical", "age_years")
 MIN_EVENTS = 2
+NOT_PREDICTED = {"not_measurable": "nothing was predicted"}
 NOT_DEFINED = {"not_measurable": "not defined for this sample"}
 
 
@@ -199,7 +200,7 @@ def _gradings(raw: list[Raw], draws: int) -> Iterator[Row]:
         both = [(owner, row) for owner, row in own if "prediction" in row]
         result: Row = {"name": name, "n": len(both), "not_measured": len(own) - len(both)}
         result["patients"] = len({owner for owner, _ in both})
-        yield result | (_grade_scores(name, both, draws) if both else {"kappa": NOT_DEFINED})
+        yield result | (_grade_scores(name, both, draws) if both else {"kappa": NOT_PREDICTED})
 
 
 def _grade_scores(name: str, pairs: list[tuple[str, Row]], draws: int) -> Row:
@@ -238,7 +239,7 @@ def _measurements(raw: list[Raw], draws: int) -> Iterator[Row]:
         both = [(owner, row) for owner, row in own if "prediction" in row]
         result: Row = {"name": name, "n": len(both), "not_measured": len(own) - len(both)}
         if not both:
-            yield result | {"icc": NOT_DEFINED}
+            yield result | {"icc": NOT_PREDICTED}
             continue
         owners = np.asarray([owner for owner, _ in both])
         values = np.asarray([[row["reference"], row["prediction"]] for _, row in both], float)

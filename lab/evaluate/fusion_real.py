@@ -98,7 +98,7 @@ def refit_study(path: Path, bootstrap: int, splits: int, seed: int = 0) -> dict[
         "complete_patients": int((~np.isnan(columns).any(axis=1)).sum()),
         "bootstrap": bootstrap,
         "splits": splits,
-        "apparent": corrected.apparent,
+        "apparent": {name: asdict(value) for name, value in corrected.apparent.items()},
         "optimism_corrected": {name: asdict(value) for name, value in corrected.corrected.items()},
         "held_back": over_repeats(held_back),
         "groups_apparent": calibration_groups(outcome, fit(everyone)(everyone)),

@@ -151,8 +151,8 @@ def real_section(real: Mapping[str, Any], updated: Mapping[str, Any]) -> list[st
         "",
         f"{real['patients']} patients with low back pain, {real['successes']} with chronic pain, 14 predictors, "
         f"{real['missing_values']} values missing in {real['patients'] - real['complete_patients']} patients (psfmi, "
-        "internal check only: nothing learnt here is shipped). 90 % intervals: bootstrap percentiles moved by the "
-        f"optimism ({real['bootstrap']} samples, imputation and fit repeated in each); held back: mean and 5th to 95th "
+        "internal check only: nothing learnt here is shipped). 90 % intervals: over resampled patients, moved by the "
+        f"optimism where corrected ({real['bootstrap']} samples, imputation and fit repeated in each); held back: mean and 5th to 95th "
         f"percentile over {real['splits']} random splits of the patients, two thirds to one.",
         "",
         "| | apparent | optimism-corrected | held back |",
@@ -160,7 +160,7 @@ def real_section(real: Mapping[str, Any], updated: Mapping[str, Any]) -> list[st
     ]
     for name in METRICS:
         corrected, held = _interval(real["optimism_corrected"][name]), _interval(real["held_back"][name])
-        lines.append(f"| {METRIC_WORDS[name]} | {real['apparent'][name]:.3f} | {corrected} | {held} |")
+        lines.append(f"| {METRIC_WORDS[name]} | {_interval(real['apparent'][name])} | {corrected} | {held} |")
     lines += [
         "",
         "![Calibration of the refit](calibration.png)",
@@ -266,11 +266,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/fusion"))
     parser.add_argument("--bootstrap", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument(
+        "--keep-coverage", action="store_true", help="take the long simulation from the last study.json"
+    )
     options = parser.parse_args(arguments)
     mpl.use("Agg")
     options.out.mkdir(parents=True, exist_ok=True)
     models = {model.id: model for model in published_models(FusionSettings())}
-    study: dict[str, Any] = {"coverage": [coverage(s) for name in COVERED for s in scenarios(models[name])]}
+    last = options.out / "study.json"
+    if options.keep_coverage:
+        study: dict[str, Any] = {"coverage": json.loads(last.read_text(encoding="utf-8"))["coverage"]}
+    else:
+        study = {"coverage": [coverage(s) for name in COVERED for s in scenarios(models[name])]}
     study["prior_to_data"] = prior_to_data(models[GROWING], SIZES)
     study["false_alarms"] = false_alarms(FusionSettings())
     draw_growth(study["prior_to_data"], options.out / "prior_to_data.png")
@@ -292,7 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
         head += ["The real cohort was not there: its tables are missing from this run.", ""]
     text = "\n".join([*head, *simulated_section(study), *example_section(study["example"])])
     (options.out / "study.md").write_text(text, encoding="utf-8")
-    (options.out / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
+    last.write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,14 @@ def run_one(case: Case, task: Task) -> Record:
     """
     start = time.perf_counter()
     output = Path(task.output)
+    attempt = output / ATTEMPTS / f"{case.name}~{os.getpid()}~{uuid.uuid4().hex}"
     try:
+        attempt.mkdir(parents=True)  # first of all: it tells which case a worker had when it died
         digests = {"input_sha256": case.sha256(), "code_and_models_sha256": code_and_models_sha256(task.model)}
         done = finished(output / case.name, digests)
         if done is not None:
+            attempt.rmdir()
             return done
-        attempt = output / ATTEMPTS / f"{case.name}~{uuid.uuid4().hex}"
-        attempt.mkdir(parents=True)
         outcome = run_case(lambda: _pipeline(case, task, attempt), attempt, Progress())
         record = _record(case, outcome.exit_code, outcome.sentence, time.perf_counter() - start) | digests
         (attempt / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -131,24 +133,24 @@ def finished(folder: Path, digests: dict[str, str]) -> Record | None:
 def run_local(cases: list[Case], task: Task, workers: int, tell: Callable[[Record], None]) -> None:
     """Run `cases` in a pool of processes on this machine. A case that ends its worker is told as a failure.
 
-    When a worker is killed the pool is lost; what was running then is run again one by one, so that only the case
-    which ends its worker even alone is given up.
+    When a worker is killed the pool is lost; what was running then (all that is left, when nothing had begun) is run
+    again one by one, so that only the case which ends its worker even alone is given up.
     """
     left = {case.name: case for case in cases}
     while left:
         if _pool(list(left.values()), task, workers, left, tell):
             return
-        for name in _running(Path(task.output)):
-            suspect = left.get(name)
-            if suspect is not None and not _pool([suspect], task, 1, left, tell):
+        suspects = [left[name] for name in _running(Path(task.output)) if name in left]
+        for suspect in suspects or list(left.values()):
+            if not _pool([suspect], task, 1, left, tell):
                 _forget(Path(task.output))
-                del left[name]
+                del left[suspect.name]
                 tell(_record(suspect, SOFTWARE_FAILED, WORKER_ENDED, 0.0))
 
 
 def _pool(cases: list[Case], task: Task, workers: int, left: dict[str, Case], tell: Callable[[Record], None]) -> bool:
     """One pool over `cases`; whether it lived to the end. What is told is taken out of `left`."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         futures = [pool.submit(run_one, case, task) for case in cases]
         try:
             for future in as_completed(futures):
@@ -158,6 +160,18 @@ def _pool(cases: list[Case], task: Task, workers: int, left: dict[str, Case], te
         except BrokenProcessPool:
             return False
     return True
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when the process that started it is killed; it would wait for work for ever."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(SOFTWARE_FAILED)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _running(output: Path) -> list[str]:

@@ -91,7 +91,7 @@ def _intervals(point: Mapping[str, float], draws: list[dict[str, float]], level:
 class Optimism:
     """Apparent performance, and what is left of it after correction."""
 
-    apparent: dict[str, float]
+    apparent: dict[str, Estimate]
     corrected: dict[str, Estimate]
 
 
@@ -123,11 +123,11 @@ def correct_optimism(
         within.append(performance(outcome[rows], predict(rows)))
         outside.append(performance(outcome, predict(everyone)))
         resampled.append(performance(outcome[rows], probability[rows]))
-    corrected = {}
-    for name, shown in _intervals(apparent, resampled, level).items():
+    intervals, corrected = _intervals(apparent, resampled, level), {}
+    for name, shown in intervals.items():
         gap = float(np.nanmean([inner[name] - outer[name] for inner, outer in zip(within, outside, strict=True)]))
         corrected[name] = Estimate(shown.value - gap, shown.low - gap, shown.high - gap)
-    return Optimism(apparent, corrected)
+    return Optimism(intervals, corrected)
 
 
 def calibration_groups(outcome: Array, probability: Array, groups: int = 5) -> list[dict[str, float]]:

@@ -1,6 +1,10 @@
-"""Many synthetic spines: a bank of rasterised slabs for training.
+"""Many synthetic spines: a bank of rasterised slabs for training, or one case in the platform's layout.
 
-python -m lab.synth.cohort --out DIR --n 400 --seed 1
+    python -m lab.synth.cohort --out DIR --n 400 --seed 1
+    python -m lab.synth.cohort --case test/input/lumbar --seed 7
+
+Speed, in processor time of one core of a shared two-core machine: 0.8 s a slab (median of 12 of 2 million voxels; 1.3
+spines a second), 12 ms for a rendered triplet of thick slices of 320 x 320, 10 ms for thin ones (medians of 60).
 """
 
 from __future__ import annotations

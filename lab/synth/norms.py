@@ -1,9 +1,10 @@
 """Facts: mean dimensions per vertebra and per disc, lowest first (index 0 = L5 or the disc L5/S1).
 
-Sources: lumbar and cervical Panjabi 1991/1992 (10.1097/00007632-199208000-00007, 10.1097/00007632-199108000-00001),
-lumbar heights scaled by 1.15 to living CT; thoracic Panjabi 1991 (10.1097/00007632-199108000-00002) rounded; lumbar
-wedge PMC2899959; cervical dural canal and cord from spine-generic (n = 203). Lumbar disc heights are a synthesis of
-Shao 1997 and morphable-lumbar-model. Thoracic disc heights and dural widths are general knowledge of low certainty.
+Sources, with how far they were checked ([V] against the source, [M-hi/med/lo] general knowledge): lumbar and cervical
+bodies Panjabi 1991/1992 (10.1097/00007632-199208000-00007, 10.1097/00007632-199108000-00001) [M-hi], lumbar heights
+scaled by 1.15 to living CT [M-med]; lumbar wedge PMC2899959 [V]; cervical dural canal and cord, spine-generic, n = 203
+[V]; thoracic bodies Panjabi 1991 (10.1097/00007632-199108000-00002), rounded [M-med]; lumbar disc heights a synthesis
+of Shao 1997 and a morphable lumbar model [M-med]; thoracic discs, dural widths and the sacrum [M-lo].
 """
 
 from __future__ import annotations

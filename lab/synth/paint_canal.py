@@ -76,7 +76,7 @@ def paint_sac(canvas: Canvas, canal: CanalCourse, plan: SpinePlan, rng: Generato
     _paint_cord(codes, (x, y), course, canal, plan)
     block[sac] = codes[sac]
     labels[sac] = CANAL_LABEL
-    dura = (radius >= 1) & (radius < 1.12) & (block == Tissue.EPIDURAL_FAT)
+    dura = (radius >= 1) & (radius < 1.22) & ((block == Tissue.EPIDURAL_FAT) | (block == Tissue.EPIDURAL_VEIN))
     block[dura] = Tissue.LIGAMENT
 
 
@@ -85,16 +85,16 @@ def _paint_roots(
 ) -> None:
     """Roots of the cauda equina: behind under the conus, spreading forward on their way down."""
     x, y = at
-    rows = np.flatnonzero(down > canal.conus_mm)
+    rows = np.flatnonzero(down > canal.conus_mm - 30)
     if not rows.size:
         return
     below = (slice(None), slice(int(rows[0]), None))
-    past = np.clip((down[below[1]] - canal.conus_mm) / 160.0, 0.0, 1.0)[None, :, None]
-    for _ in range(9):
+    past = np.clip((down[below[1]] - canal.conus_mm) / 160.0, -0.2, 1.0)[None, :, None]
+    for begin in np.linspace(-0.18, 0.45, 12):
         start, drift = rng.uniform(0.05, 0.75), rng.uniform(-0.9, 0.2)
         side, spread = rng.uniform(-3, 3), rng.uniform(-5, 5)
         path = start + drift * past + 0.08 * np.sin(18 * past + rng.uniform(0, 6))
-        thread = (np.abs(y[below] - path) < 0.11) & (np.abs(x[below] - side - spread * past) < 2.6)
+        thread = (np.abs(y[below] - path) < 0.11) & (np.abs(x[below] - side - spread * past) < 2.6) & (past > begin)
         codes[below][thread] = Tissue.ROOTS
 
 

@@ -2,7 +2,7 @@
 
 Signals follow the spin-echo and inversion-recovery equations (Bernstein, Handbook of MRI Pulse Sequences, 2004) with
 drawn repetition, echo and inversion times; fat is bright on T2 as with echo trains. Everything else is drawn within
-what clinical scanners show. About 10 ms for three slices of 320 x 320 (measured, see `lab.synth.cohort`).
+what clinical scanners show. Speed: see `lab.synth.cohort`.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def entry_of(result: Fit, cohort: Cohort, options: argparse.Namespace) -> dict[s
         "facts": dict(model.facts),
         "performance": {
             "published_equation": result.before or "no published equation",
-            "apparent": result.after.apparent,
+            "apparent": {name: asdict(value) for name, value in result.after.apparent.items()},
             "optimism_corrected": {name: asdict(value) for name, value in result.after.corrected.items()},
             "calibration_groups": result.groups,
         },
@@ -267,14 +267,17 @@ def write_fusion(path: Path, entry: dict[str, Any]) -> None:
 
 
 def summary(result: Fit) -> str:
-    """A table of performance before and after, for the terminal."""
-    lines = [f"{'':24}{'published':>22}{'apparent':>12}{'optimism-corrected':>28}"]
-    for name, value in result.after.corrected.items():
+    """A table of performance before and after, with 90 % intervals, for the terminal."""
+    lines = [f"{'':24}{'published':>24}{'apparent':>24}{'optimism-corrected':>24}"]
+    for name, corrected in result.after.corrected.items():
         before = result.before[name] if result.before else None
-        told = f"{before['value']:.3f} ({before['low']:.3f}, {before['high']:.3f})" if before else "-"
-        after = f"{value.value:.3f} ({value.low:.3f}, {value.high:.3f})"
-        lines.append(f"{name:24}{told:>22}{result.after.apparent[name]:>12.3f}{after:>28}")
+        cells = [before, asdict(result.after.apparent[name]), asdict(corrected)]
+        lines.append(f"{name:24}" + "".join(f"{_told(cell):>24}" for cell in cells))
     return "\n".join(lines)
+
+
+def _told(value: dict[str, float] | None) -> str:
+    return "-" if value is None else f"{value['value']:.3f} ({value['low']:.3f}, {value['high']:.3f})"
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -27,7 +27,7 @@ class Recipe:
 
 
 class Unpack(nn.Module):
-    """(n, PICTURES + 1, ROWS, COLUMNS) -> standardised features (n, 2 F): values, zero where unknown, and known flags."""
+    """(n, PICTURES + 1, ROWS, COLUMNS) -> features (n, 2 F): standardised, zero where unknown, then known flags."""
 
     def __init__(self, mean: Tensor, spread: Tensor) -> None:
         super().__init__()
@@ -62,9 +62,7 @@ class Member(nn.Module):
         layers: list[nn.Module] = []
         for inside, out in ((PICTURES, 8), (8, 16), (16, 32)):
             layers += [nn.Conv2d(inside, out, 3, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
-        return nn.Sequential(
-            *layers, nn.Flatten(), nn.Dropout(recipe.dropout), nn.Linear(32 * 6 * 8, 32), nn.ReLU()
-        )
+        return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(recipe.dropout), nn.Linear(32 * 6 * 8, 32), nn.ReLU())
 
     def forward(self, pictures: Tensor, features: Tensor) -> Tensor:
         """Scores."""

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lab.train.grade_data import NO_LABEL, Table, read_table
-from lab.train.grade_network import THRESHOLDS, Grader, Member, Recipe, Unpack, logits
+from lab.train.grade_network import THRESHOLDS, Grader, Member, Recipe, Unpack, logits, probabilities
 from spine.grade import LEVELS_IN_A_CALL, decide
 from spine.grade.classes import FLAGS, HEADS, PFIRRMANN
 from spine.grade.inputs import CHANNELS_IN, PICTURES
@@ -57,7 +57,7 @@ class Data:
 
 
 def targets_of(table: Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(targets, weights), both (n, TARGETS): Pfirrmann above k, Modic present, flags; Mendeley teaches stenosis only."""
+    """(targets, weights), both (n, TARGETS); Mendeley teaches stenosis only."""
     labels = table.labels
     pfirrmann = labels[:, :1]
     targets = np.concatenate([pfirrmann > np.arange(THRESHOLDS), labels[:, 1:] > 0], 1)
@@ -126,7 +126,9 @@ def cross_fit(recipe: Recipe, table: Table, unpack: Unpack, epochs: int) -> Fit:
     owners = np.char.add(np.char.partition(table.group.astype(str), "_")[:, 0], table.patient.astype(str))
     unseen = np.zeros((len(batch), TARGETS), np.float32)
     members = []
-    for seed, (inside, outside) in enumerate(GroupKFold(FOLDS, shuffle=True, random_state=0).split(owners, groups=owners)):
+    for seed, (inside, outside) in enumerate(
+        GroupKFold(FOLDS, shuffle=True, random_state=0).split(owners, groups=owners)
+    ):
         rows = torch.from_numpy(inside)
         part = Data(*(getattr(data, name)[rows] for name in ("batch", "features", "targets", "weights")))
         member = fit_member(recipe, part, epochs, seed)
@@ -143,6 +145,8 @@ def calibrate(unseen: NDArray[np.float32], table: Table) -> tuple[Tensor, Tensor
     scale, shift = np.ones(TARGETS, np.float32), np.zeros(TARGETS, np.float32)
     for t in range(TARGETS):
         known = weights[:, t] > 0
+        if len(np.unique(targets[known, t])) < 2:  # nothing in this table to calibrate on
+            continue
         platt = LogisticRegression(C=1.0).fit(unseen[known, t : t + 1], targets[known, t], weights[known, t])
         scale[t], shift[t] = max(float(platt.coef_[0, 0]), 0.05), platt.intercept_[0]
     return torch.tensor(scale), torch.tensor(shift)
@@ -177,14 +181,14 @@ def scores(probability: NDArray[np.float32], table: Table, group: str) -> dict[s
 def answers(grader: Grader, table: Table) -> NDArray[np.float32]:
     """(n, CHANNELS) probabilities of the whole graph."""
     with torch.no_grad():
-        parts = [grader(torch.from_numpy(part)) for part in np.array_split(table.batch, max(1, len(table.batch) // 256))]
+        parts = [
+            grader(torch.from_numpy(part)) for part in np.array_split(table.batch, max(1, len(table.batch) // 256))
+        ]
     return np.asarray(torch.cat(parts)[:, :, 0, 0].numpy())
 
 
 def unseen_answers(fit: Fit, scale: Tensor, shift: Tensor, types: Tensor) -> NDArray[np.float32]:
     """(n, CHANNELS) calibrated probabilities about unseen patients."""
-    from lab.train.grade_network import probabilities
-
     return np.asarray(probabilities(torch.sigmoid(torch.from_numpy(fit.unseen) * scale + shift), types).numpy())
 
 
@@ -192,8 +196,13 @@ def export(grader: Grader, file: Path) -> str:
     """Write the ONNX graph; returns its sha256."""
     example = torch.zeros(LEVELS_IN_A_CALL, CHANNELS_IN, ROWS, COLUMNS)
     torch.onnx.export(
-        grader.eval(), (example,), str(file), input_names=["levels"], output_names=["probabilities"],
-        opset_version=17, dynamo=False,
+        grader.eval(),
+        (example,),
+        str(file),
+        input_names=["levels"],
+        output_names=["probabilities"],
+        opset_version=17,
+        dynamo=False,
     )
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -203,7 +212,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipe", choices=tuple(RECIPES), nargs="+", default=tuple(RECIPES), help="compared; best kept")
+    parser.add_argument(
+        "--recipe", choices=tuple(RECIPES), nargs="+", default=tuple(RECIPES), help="compared; best kept"
+    )
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--segmenter", default="", help="sha256 of the segmenter the table was made with")
     args = parser.parse_args()
@@ -212,7 +223,12 @@ def main() -> None:
     table = whole.rows((whole.part == "train") & whole.sure)
     val = whole.rows(whole.part == "val")
     unpack, types = standardise(table), modic_types(table)
-    record: dict[str, object] = {"segmenter_sha256": args.segmenter, "epochs": args.epochs, "folds": FOLDS, "compared": {}}
+    record: dict[str, object] = {
+        "segmenter_sha256": args.segmenter,
+        "epochs": args.epochs,
+        "folds": FOLDS,
+        "compared": {},
+    }
     best, best_score = None, -1.0
     for name in args.recipe:
         start = time.time()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spine.errors import ModelError
-from spine.grade.classes import CHANNELS, HEADS, PFIRRMANN, Head
+from spine.grade.classes import CHANNELS, HEADS, MODIC, PFIRRMANN, Head
 from spine.grade.evidence import Place, evidence_of
 from spine.grade.inputs import Prepared, prepare_levels
 from spine.grade.patch import FLUID_BRIGHT_RATIO
@@ -66,12 +66,15 @@ def grade_of(head: Head, probabilities: NDArray[np.float32], place: Place) -> Gr
 
 
 def decide(head: Head, probabilities: NDArray[np.float32]) -> int:
-    """Index of the class that is told: the median for Pfirrmann, whose classes are ordered, else the most probable.
+    """Index of the class that is told.
 
-    The median loses least when an error of two grades is twice as bad as an error of one.
+    Pfirrmann, whose classes are ordered: the median, which loses least when an error of two grades is twice as bad as
+    an error of one. Modic: none, or the most probable type where a change of any type is more probable than none.
     """
     if head is PFIRRMANN:
         return min(int(np.searchsorted(np.cumsum(probabilities), 0.5)), len(head.classes) - 1)
+    if head is MODIC and probabilities[0] < 0.5:
+        return 1 + int(np.argmax(probabilities[1:]))
     return int(np.argmax(probabilities))
 
 

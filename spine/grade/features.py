@@ -81,6 +81,9 @@ _PATCH = (
     "bright_share",
     "reach_back",
     "reach_front",
+    "step_back",
+    "step_front",
+    "step_size",
     "canal_width",
     "canal_width_low",
     "canal_width_ratio",
@@ -222,10 +225,23 @@ def _reach(patch: Patch, columns: NDArray[np.intp]) -> Numbers:
     fronts = [float(np.percentile(c, 3)) for c in ends if len(c)]
     if not backs:
         return {}
-    return {
+    return _step(patch) | {
         "reach_back": (float(columns[-1]) - float(np.mean(backs))) * PIXEL_MM,
         "reach_front": (float(np.mean(fronts)) - float(columns[0])) * PIXEL_MM,
     }
+
+
+def _step(patch: Patch) -> Numbers:
+    """Offset along the disc of the body above against the body below, mm; positive when it lies further forward."""
+    rows = np.flatnonzero(patch.disc.any(1))
+    middle, near = int(rows.mean()), int(len(rows) / 2 + STRIP_MM / PIXEL_MM)
+    above = np.flatnonzero(patch.upper[max(middle - near, 0) : middle].any(0))
+    below = np.flatnonzero(patch.lower[middle : middle + near].any(0))
+    if len(above) < BINS or len(below) < BINS:
+        return {}
+    back = float(below[-1] - above[-1]) * PIXEL_MM
+    front = float(below[0] - above[0]) * PIXEL_MM
+    return {"step_back": back, "step_front": front, "step_size": abs(back + front) / 2}
 
 
 def _canal(patch: Patch) -> Numbers:

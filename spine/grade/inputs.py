@@ -59,7 +59,7 @@ def prepare_levels(volume: Volume, spine: LabelledSpine, measurements: Sequence[
 
 
 def pack(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(ROWS, COLUMNS): the features (zero where unknown) from the start, and from the middle on whether each is known."""
+    """(ROWS, COLUMNS): the features, zero where unknown, from the start; from the middle on whether each is known."""
     plane = np.zeros(ROWS * COLUMNS, np.float32)
     known = np.isfinite(features)
     plane[: len(FEATURES)] = np.where(known, features, 0.0)
@@ -71,4 +71,4 @@ def pack(features: NDArray[np.float32]) -> NDArray[np.float32]:
 def _relative(patch: Patch, reference: float) -> NDArray[np.float32]:
     if not np.isfinite(reference) or reference <= 0:
         return np.zeros((ROWS, COLUMNS), np.float32)
-    return np.clip(patch.image / np.float32(reference), 0.0, BRIGHTEST)
+    return np.asarray(np.clip(patch.image / np.float32(reference), 0.0, BRIGHTEST), np.float32)

@@ -19,7 +19,6 @@ MIN_DISC_MM2 = 12.0
 MERGED_HEIGHT_RATIO = 1.55  # taller than this times its neighbours: two bodies whose disc has collapsed
 MAX_GAP_RATIO = 1.7  # neighbours further apart than this times the usual distance: one is missing, or one is a stray
 MAX_FRONT_MM = 75.0  # a body's centre lies at most this far in front of the canal's middle
-MAX_FRONT_RATIO, MIN_FRONT_MM = 1.6, 14.0  # and at most this times as far as its neighbours do
 
 
 KINDS = (Structure.BODY, Structure.S1, Structure.C2)
@@ -152,21 +151,31 @@ def _cuts(down: NDArray[np.intp], count: int) -> list[int]:
 
 
 def keep_column(bodies: list[Body], canal_mm: NDArray[np.float64]) -> list[Body]:
-    """Bodies that stand right in front of the canal, as far from it as their neighbours do.
+    """Bodies in front of the canal; of two at the same height the one whose distance from it is the usual one.
 
-    `canal_mm` is (n, 2), the canal's middle as (down, back), sorted by down.
+    `canal_mm` is (n, 2), the canal's middle as (down, back), sorted by down. A body that stands alone at its height
+    stays however far in front it lies: a slipped vertebra does.
     """
     if len(canal_mm) < 5 or not bodies:
         return bodies
     heights = np.array([b.centre_mm[1] for b in bodies])
     front = np.interp(heights, canal_mm[:, 0], canal_mm[:, 1]) - [b.centre_mm[2] for b in bodies]
+    before = [n for n in range(len(bodies)) if 0.0 < front[n] < MAX_FRONT_MM]
+    if not before:
+        return []
+    usual = float(np.median(front[before]))
     kept = []
-    for n, body in enumerate(bodies):
-        around = np.argsort(np.abs(heights - heights[n]), kind="stable")[1:6]
-        usual = float(np.median(front[around])) if len(around) >= 3 else front[n]
-        if 0.0 < front[n] < MAX_FRONT_MM and front[n] < MAX_FRONT_RATIO * max(usual, MIN_FRONT_MM):
-            kept.append(body)
+    for n in before:
+        reach = 0.5 * bodies[n].height_mm
+        rivals = [m for m in before if m != n and abs(heights[m] - heights[n]) < max(reach, 0.5 * bodies[m].height_mm)]
+        if all(_oddness(bodies[n], front[n] - usual) <= _oddness(bodies[m], front[m] - usual) for m in rivals):
+            kept.append(bodies[n])
     return kept
+
+
+def _oddness(body: Body, off_mm: float) -> float:
+    """How far a body stands from where bodies usually stand, small bodies counting as odder."""
+    return (abs(off_mm) + 5.0) / body.area_mm2
 
 
 def drop_strays(bodies: list[Body]) -> list[Body]:

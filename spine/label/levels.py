@@ -38,6 +38,8 @@ from spine.records import Disc, LabelledSpine, Numbering, Segmentation, Vertebra
 
 MIN_CANAL_MM2 = 60.0
 MIN_SACRUM_MM2 = 80.0
+UNSURE_LOWEST, SMALL_LOWEST = 0.75, 0.55  # mean probability, and area as a share of the next body's
+BESIDE_SHARE = 0.2  # of the largest part of the canal
 PARTIAL_HEIGHT = 0.80  # a body at the border lower than this share of its neighbour's height is cut
 MIN_S1_SHARE = 0.35  # mean probability of S1 from which the lowest body counts as S1 at all
 
@@ -68,7 +70,7 @@ def label_levels(segmentation: Segmentation, volume: Volume) -> LabelledSpine:
         structures=canvas.structures,
         vertebrae=tuple(vertebrae),
         discs=tuple(discs),
-        numbering=_with_gaps(numbering, bodies),
+        numbering=_with_gaps(numbering, bodies, sacrum.body),
         flags=("no_canal_found",) if not canal.any() else (),
     )
 
@@ -97,10 +99,15 @@ class _Sacrum:
 def _canal(structures: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
     """Voxels of the canal (with the cord), small parts that lie apart removed."""
     inside = np.isin(structures, (Structure.CANAL, Structure.CORD))
-    parts = components(inside, spacing_mm, MIN_CANAL_MM2)
+    parts = sorted(components(inside, spacing_mm, MIN_CANAL_MM2), key=len, reverse=True)
     out = np.zeros(structures.shape, bool)
+    rows = np.zeros(structures.shape[1], bool)
     for voxels in parts:
-        out[tuple(voxels.T)] = True
+        own = np.unique(voxels[:, 1])
+        # There is one canal: a small part beside a large one, at the same height, is something else.
+        if len(voxels) >= BESIDE_SHARE * len(parts[0]) or rows[own].mean() < 0.5:
+            out[tuple(voxels.T)] = True
+            rows[own] = True
     return out
 
 
@@ -253,11 +260,17 @@ def _atlas(structures: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
         canvas.put(voxels, LAST_VERTEBRA, Structure.C1)
 
 
-def _with_gaps(numbering: Numbering, bodies: list[Body]) -> Numbering:
-    """Doubt where two neighbours lie so far apart that a body was missed between them."""
-    if largest_gap_ratio(bodies) <= MAX_GAP_RATIO:
+def _with_gaps(numbering: Numbering, bodies: list[Body], sacrum: Body | None) -> Numbering:
+    """Doubt where a body was probably missed, or where the one that all names are counted from is unsure itself."""
+    doubt = None
+    if largest_gap_ratio(bodies if sacrum is None else [sacrum, *bodies]) > MAX_GAP_RATIO:
+        doubt = "Two neighbouring bodies lie so far apart that a vertebra between them was probably missed."
+    elif len(bodies) > 1 and "sacrum" in numbering.method:
+        small = bodies[0].area_mm2 < SMALL_LOWEST * bodies[1].area_mm2
+        if small or max(bodies[0].shares.values()) < UNSURE_LOWEST:
+            doubt = "The lowest vertebra was found only in part, so every name may be one level off."
+    if doubt is None:
         return numbering
-    doubt = "Two neighbouring bodies lie so far apart that a vertebra between them was probably missed."
     return Numbering(numbering.method, min(numbering.probability, 0.5), numbering.alternatives, doubt)
 
 

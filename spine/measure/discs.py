@@ -54,7 +54,7 @@ def measure_disc(scene: Scene, k: int) -> dict[str, Outcome]:
         "wedge_deg": Reading(
             wrap_deg(upper.elevation_deg - lower.elevation_deg),
             scene.surface.lps(upper.back, upper.front, lower.back, lower.front),
-            "between the chords of the two end plates, positive when it opens to the front",
+            "between the two end plates, positive when it opens to the front",
         ),
         "segmental_angle_deg": _segmental_angle(scene, k, upper, lower),
         **_slip(scene, upper, lower),
@@ -65,7 +65,7 @@ def measure_disc(scene: Scene, k: int) -> dict[str, Outcome]:
 
 def disc_axis(upper: EndPlate, lower: EndPlate) -> Array:
     """Unit vector (2,) from back to front that halves the angle between two end plates."""
-    return unit(unit(upper.chord) + unit(lower.chord))
+    return unit(upper.direction + lower.direction)
 
 
 def _heights(scene: Scene, upper: EndPlate, lower: EndPlate) -> dict[str, Outcome]:

@@ -27,6 +27,7 @@ DENT_MM, SPUR_MM = 8.0, 4.0  # a side is looked for this far inside and outside 
 OPEN_SPAN_MM = 13.0  # of C2, whose body goes on as the dens, only this much above its end plate is used
 ROUNDED_MM = 1.0  # a rounded or chamfered corner lies at most this far outside the contour
 STRAY_MM = 3.0  # sides that meet further out than this beyond it do not make a corner: the first guess stays
+MEETING_ROUNDS = 6
 MIN_SIDE_MM = 4.0  # smaller than any vertebral body
 MIN_PIXELS = 12
 MAX_CUT_SHARE = 0.1  # of an end plate at the edge of the image; more, and it counts as cut
@@ -40,6 +41,7 @@ class EndPlate:
     front: Array
     middle: Array
     back: Array
+    direction: Array  # unit vector of the whole surface, back to front: surer than its corners
 
     @property
     def chord(self) -> Array:
@@ -48,8 +50,8 @@ class EndPlate:
 
     @property
     def elevation_deg(self) -> float:
-        """Angle of the chord above the image's horizontal, positive when its front end lies higher."""
-        return elevation_deg(self.chord)
+        """Angle of the surface above the image's horizontal, positive when its front end lies higher."""
+        return elevation_deg(self.direction)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ class _Side:
     along: Array
     length_mm: float
     curve: Curve
+
+    @property
+    def direction(self) -> Array:
+        """Unit vector (2,) of the fitted side as a whole, from its start on."""
+        tilt = float(self.curve.coefficients[1]) / self.curve.scale if len(self.curve.coefficients) > 1 else 0.0
+        return unit(self.along + tilt * up_of(self.along))
 
     def project(self, point: Array) -> Array:
         """`point` moved at right angles to the chord onto the side, at most SPUR_MM beyond its ends."""
@@ -115,7 +123,10 @@ def _outline(surface: MidSurface, fit: tuple[list[_Side], Array], kind: tuple[Op
         "superior": (corners[1], corners[0], sides[SUPERIOR]),
         "inferior": (corners[2], corners[3], sides[INFERIOR]),
     }
-    plates = {n: EndPlate(f, side.project((f + b) / 2), b) for n, (f, b, side) in ends.items()}
+    plates = {
+        n: EndPlate(f, side.project((f + b) / 2), b, side.direction if n == "superior" else -side.direction)
+        for n, (f, b, side) in ends.items()
+    }
     own = {n: p for n, p in plates.items() if n != open_side}
     hidden = tuple(n for n, p in own.items() if _is_cut(p, surface, known_cut))
     trusted = [p for n, p in own.items() if n not in hidden] or list(own.values())
@@ -126,7 +137,7 @@ def _outline(surface: MidSurface, fit: tuple[list[_Side], Array], kind: tuple[Op
         front_middle=sides[FRONT_WALL].project(walls[0]),
         back_middle=sides[BACK_WALL].project(walls[1]),
         centre=corners.mean(0),
-        up=up_of(unit(np.sum([unit(p.chord) for p in trusted], axis=0))),
+        up=up_of(unit(np.sum([p.direction for p in trusted], axis=0))),
         cut=hidden,
     )
 
@@ -205,7 +216,9 @@ def _meeting_points(section: Section, sides: list[_Side], corners: Array) -> Arr
     """
     points = np.array(corners)
     for n, (before, after) in enumerate(pairwise([sides[-1], *sides])):
-        for _ in range(12):  # alternating projections contract by the squared cosine of the angle between the sides
+        for _ in range(
+            MEETING_ROUNDS
+        ):  # alternating projections contract by the squared cosine of the angle between the sides
             points[n] = after.project(before.project(points[n]))
     step = section.pixel_mm.mean() * np.eye(2)
     far = section.at(points)[:, None] - ROUNDED_MM

@@ -62,7 +62,7 @@ def measure_vertebra(scene: Scene, k: int) -> dict[str, Outcome]:
     outcomes["body_wedge_deg"] = Reading(
         wrap_deg(bottom.elevation_deg - top.elevation_deg),
         scene.surface.lps(top.back, top.front, bottom.back, bottom.front),
-        "between the chords of the end plates, positive when the front is shorter",
+        "between the end plates, positive when the front is shorter",
     )
     outcomes["wedge_percent"] = Reading(100 * (1 - front_mm / back_mm), note="1 - anterior / posterior height")
     outcomes["biconcavity_ratio"] = Reading(middle_mm / back_mm, note="middle / posterior height")

@@ -12,6 +12,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from spine.errors import MissingInput, UnreadableImage, UnusableImage
+from spine.read.elements import check_elements, is_dicom
 from spine.read.headers import check_size
 from spine.read.image import (
     MR_MODALITIES,
@@ -69,12 +70,6 @@ def _numbers(text: str | None, count: int) -> NDArray[np.float64] | None:
     return values if len(values) == count and np.isfinite(values).all() else None
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether `path` carries the DICOM mark after its preamble."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
 def scan(files: Sequence[Path], where: str) -> list[list[Slice]]:
     """The image slices among the DICOM `files`, one list a series. Raises UnreadableImage for a damaged file."""
     if len(files) > MAX_FILES:
@@ -83,6 +78,7 @@ def scan(files: Sequence[Path], where: str) -> list[list[Slice]]:
     for path in files:
         if _storage_class(path).startswith(NOT_IMAGES):
             continue
+        check_elements(path, f"{where}: {printable(path.name)}")
         _, header = open_reader(path, LIBRARY, f"{where}: {printable(path.name)}")
         found = Slice(path, header)
         groups.setdefault(found.series, []).append(found)

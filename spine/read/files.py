@@ -8,6 +8,7 @@ from pathlib import Path
 from spine.errors import MissingInput, UnusableImage
 from spine.read import dicom
 from spine.read.clinical import read_clinical
+from spine.read.elements import is_dicom
 from spine.read.image import XRAY, Loaded, load_image, suffix_of
 from spine.read.study import AXIAL_T2, SAGITTAL, SAGITTAL_T1, assemble, readable, require_sagittal
 from spine.read.text import printable
@@ -50,7 +51,7 @@ def _load(path: Path, slug: str) -> Loaded:
     suffix = suffix_of(path)
     if suffix not in {".dcm", ""}:
         return load_image(path, suffix, slug, where)
-    if dicom.is_dicom(path):
+    if is_dicom(path):
         return _load_slice(path, slug, where)
     raise UnusableImage(f"{where}: the kind of file is not known; .mha, .nii, .nii.gz, .nrrd or DICOM is expected.")
 
@@ -59,7 +60,7 @@ def _dicom_files(folder: Path, where: str) -> list[Path]:
     """DICOM files of `folder`, whatever their names; one that is named .dcm must be one."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     dicom.check_readable([path for path in files if suffix_of(path) == ".dcm"], where)
-    return [path for path in files if dicom.is_dicom(path)]
+    return [path for path in files if is_dicom(path)]
 
 
 def _load_folder(folder: Path, slug: str, where: str) -> Loaded:

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from spine.errors import UnreadableImage, UnusableImage
 from spine.read.headers import DAMAGED
 
-# What reading may take beyond what the process has: a hostile DICOM element claims up to 4 GB, and gets them.
-HEADER_BYTES = 1 << 30
+HEADER_BYTES = 256 << 20  # that reading may take beyond what the process has, without the voxels
 MAX_VOXEL_BYTES = 8
 COPIES = 3  # of the voxels: packed, unpacked, and as an array
 

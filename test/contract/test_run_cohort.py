@@ -71,19 +71,31 @@ def test_failures_are_collected_and_a_restart_skips_what_is_done(tmp_path, capsy
     assert changed == {names[1]}
 
 
-class Deadly(Case):
-    """A case that ends its worker while it is read, as a machine without memory does."""
-
-    def sha256(self) -> str:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return ""
-
-
-def test_a_case_that_kills_its_worker_is_told_and_the_others_are_done(tmp_path):
+def test_a_case_that_ends_its_worker_is_told_and_the_others_are_done(tmp_path):
     names = put_cases(tmp_path / "cases", 2)
-    cases = [Deadly("deadly", (("image", "nowhere"),)), *find_cases(tmp_path / "cases")]
-    told = run_cohort(cases, Task(str(tmp_path / "out"), str(OWN_MODEL)), workers=2, bar=False)
+    os.mkfifo(tmp_path / "cases" / "deadly.nii.gz")  # whoever reads it waits for ever, and is killed here
+    killed, over = [], threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.05):
+            for attempt in (tmp_path / "out" / ".attempts").glob("deadly~*"):
+                worker = int(attempt.name.split("~")[1])
+                if worker not in killed:
+                    killed.append(worker)
+                    os.kill(worker, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    deadly = Case("deadly", (("image", str(tmp_path / "cases" / "deadly.nii.gz")),))
+    try:
+        cases = [deadly, *find_cases(tmp_path / "cases")]
+        told = run_cohort(cases, Task(str(tmp_path / "out"), str(OWN_MODEL)), workers=2, bar=False)
+    finally:
+        over.set()
+        thread.join()
     assert {record["case"]: record["exit_code"] for record in told} == {"deadly": 3, **dict.fromkeys(names, 0)}
+    assert len(told) == 3
+    assert len(killed) == 2  # in the pool, and once more alone
 
 
 def start(*command: str) -> subprocess.Popen:

@@ -152,6 +152,49 @@ def test_gradings_measurements_and_outcomes_from_tables_alone(tmp_path):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+def test_results_of_a_cohort_bring_confidence_flags_and_measurements(site):
+    """The layout that run_cohort writes: masks and documents of each case in a folder of its own."""
+    for case, confidence in (("a", 0.9), ("b", 0.4), ("c", 0.8)):
+        folder = site / "cohort" / case
+        put(folder / "images" / "sagittal-spine-mr-segmentation" / "output.mha", spine_labels(int(case == "b")))
+        value = {"value": 8.0 + confidence, "unit": "mm", "z": 0.0, "percentile": 50, "reference": ""}
+        report = {
+            "software": {"models": {"segmenter.onnx": "ab" * 32}, "runner": "CPU", "seconds": {"read": 1.0}},
+            "numbering": {"probability": confidence},
+            "levels": [
+                {
+                    "level": "L5/S1",
+                    "measurements": {"disc_height_middle_mm": value, "slip_mm": {"not_measurable": "blurred"}},
+                    "grades": {"pfirrmann": {"not_measurable": "no grader"}},
+                }
+            ],
+            "vertebrae": [],
+            "muscle": {"not_measurable": "there is no axial series"},
+            "quality": {"flags": ["dark"] if case == "b" else [], "confidence": {"disc": confidence}},
+        }
+        (folder / "spine-degeneration-report.json").write_text(json.dumps(report), encoding="utf-8")
+    put_table(
+        site / "mm.csv", "case,subject,name,value",
+        "a,L5/S1,disc_height_middle_mm,9.0", "b,L5/S1,disc_height_middle_mm,8.0", "b,L5/S1,slip_mm,3",
+        "z,L5/S1,slip_mm,3",
+    )  # fmt: skip
+    put_table(site / "grades.csv", "case,level,name,grade", "a,L5/S1,pfirrmann,4")
+    arguments = ["--predictions", site / "cohort", "--reference", site / "reference", "--output", site / "out"]
+    arguments += ["--measurements", site / "mm.csv", "--gradings", site / "grades.csv", "--draws", 20]
+    assert main(list(map(str, arguments))) == 0
+    results = json.loads((site / "out" / "results.json").read_text())
+    assert results["rows_of_no_case"] == {"measurements": 1, "gradings": 0}
+    risk = results["tables"]["risk_coverage"]
+    assert [round(point["confidence"], 1) for point in risk["curve"]] == [0.9, 0.8, 0.4]
+    assert [point["risk"] > 0 for point in risk["curve"]] == [False, False, True]  # only b is wrong, and least sure
+    flags = {row["group"]: row["n"] for row in results["tables"]["subgroups"] if row["structure"] == "disc"}
+    assert flags == {"flagged": 1, "none": 2}
+    measured = {row["name"]: (row["n"], row["not_measured"]) for row in results["tables"]["measurements"]}
+    assert measured == {"disc_height_middle_mm": (2, 0), "slip_mm": (0, 1)}
+    assert results["tables"]["gradings"][0]["not_measured"] == 1
+    assert "segmenter.onnx abababababab" in (site / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_two_methods_are_compared_case_by_case(site):
     evaluate(site, out="ours_out")
     for case in "abc":

@@ -77,7 +77,7 @@ def test_an_oblique_patient_changes_nothing():
     np.testing.assert_array_equal(volume.array, first()[0].array)
 
 
-@pytest.mark.parametrize("in_plane_mm", [0.55, 0.9, 1.1])
+@pytest.mark.parametrize("in_plane_mm", [0.5, 0.9, 1.1])
 def test_spacing_changes_little(in_plane_mm):
     source = bundled()
     axes = [n for n, s in enumerate(source.GetSpacing()) if s < 2]
@@ -87,8 +87,9 @@ def test_spacing_changes_little(in_plane_mm):
         source, size, sitk.Transform(), sitk.sitkLinear, source.GetOrigin(), spacing, source.GetDirection(), 0.0
     )
     volume, segmentation, spine = analyse(other)
-    mask = as_image(restore(spine, segmentation, volume), other)
-    back = sitk.GetArrayFromImage(sitk.Resample(mask, source, sitk.Transform(), sitk.sitkNearestNeighbor))
-    scores = dice_by_label(first()[3], back)
+    mask = restore(spine, segmentation, volume)
+    # Compared on the other grid; labels are carried there by their linear weights, as nearest ones stand in steps.
+    carried = sitk.Resample(as_image(first()[3], source), other, sitk.Transform(), sitk.sitkLabelLinear)
+    scores = dice_by_label(sitk.GetArrayFromImage(carried), mask)
     assert [v.name for v in spine.vertebrae] == [v.name for v in first()[2].vertebrae]
     assert np.mean(list(scores.values())) > 0.97, scores

@@ -350,8 +350,8 @@ def test_optimism_finds_noise():
         return lambda those: 1 / (1 + np.exp(-(theta[0] + columns[those] @ theta[1:])))
 
     found = correct_optimism(outcome, fit, resamples=15)
-    assert found.apparent["auc"] > 0.7
-    assert found.corrected["auc"].value < found.apparent["auc"] - 0.1
+    assert found.apparent["auc"].value > 0.7
+    assert found.corrected["auc"].value < found.apparent["auc"].value - 0.1
     assert found.corrected["calibration_slope"].value < 0.6
 
 

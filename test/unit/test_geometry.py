@@ -13,6 +13,7 @@ from spine.geometry import (
     extent,
     fit_curve,
     front_of,
+    leaving,
     moving_mean,
     patient_horizontal,
     to_lps,
@@ -65,6 +66,13 @@ def test_extent_between_samples():
     assert high[0] == 3.75
     assert np.isnan(low[1:]).all()  # missed, and reaching past the end
     assert np.isnan(high[1:]).all()
+
+
+def test_leaving_may_begin_inside():
+    distance = np.array([[-1.0, -1, 1, -3, 1], [-1, 1, 1, 1, 1], [1, 1, 1, 1, -1], [1, 1, 1, 1, 1]])
+    last = leaving(np.arange(5.0), distance)
+    assert last[:2] == pytest.approx([3.75, 0.5])
+    assert np.isnan(last[2:]).all()  # still inside at the end, never inside
 
 
 def test_curve_ignores_outliers():

@@ -80,6 +80,37 @@ def test_a_blob_behind_the_canal_is_no_vertebra():
     assert len(label(structures).vertebrae) == 6
 
 
+def test_slips_in_the_fat_of_the_back_do_not_take_the_spine_along():
+    structures = column(6)
+    for row in (30, 70, 110, 150, 190):
+        structures[2:5, row : row + 14, 215:245] = Structure.BODY
+    structures[2:4, 60:80, 245:256] = Structure.CANAL
+    spine = label(structures)
+    assert [v.name for v in spine.vertebrae] == ["L5", "L4", "L3", "L2", "L1", "T12"]
+    assert (spine.mask[2:4, 60:80, 245:256] == 0).all()
+
+
+def test_a_vertebra_that_slipped_far_forward_keeps_its_place():
+    structures = column(6)
+    row = 20 + 5 * 39  # the lowest body above S1
+    structures[:, row : row + 30] = 0
+    structures[1:-1, row : row + 30, 48:90] = Structure.BODY  # three quarters of its depth in front of S1
+    spine = label(structures)
+    assert [v.name for v in spine.vertebrae] == ["L5", "L4", "L3", "L2", "L1", "T12"]
+    assert spine.vertebrae[0].centre[2] < 75
+
+
+def test_a_scrap_of_the_lowest_vertebra_makes_every_name_doubtful():
+    structures = column(6)
+    row = 20 + 5 * 39
+    structures[:, row : row + 30, 96:] = np.where(
+        structures[:, row : row + 30, 96:] == Structure.BODY, 0, structures[:, row : row + 30, 96:]
+    )
+    spine = label(structures)
+    assert spine.numbering.doubt == "The lowest vertebra was found only in part, so every name may be one level off."
+    assert spine.numbering.probability <= 0.5
+
+
 def test_two_bodies_without_a_disc_are_told_apart():
     structures = column(6)
     merged = slice(20 + 2 * 39 + 30, 20 + 3 * 39)

@@ -195,3 +195,25 @@ def test_padding_is_no_image():
     found = by_key(measure_levels(spine, replace(volume, content=(7, 103, 110))))
     assert found["L5", "body_height_middle_mm"].not_measurable == "L5 is cut by the edge of the image"
     assert found["L5/S1", "wedge_deg"].value is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_masks_never_raise(seed):
+    rng = np.random.default_rng(seed)
+    spine, volume = boxes(slices=int(rng.integers(1, 8)))
+    structures, mask = spine.structures.copy(), spine.mask.copy()
+    if seed % 3 == 0:  # noise of every structure and label
+        hit = rng.random(mask.shape) < 0.3
+        structures[hit] = rng.integers(0, 10, hit.sum())
+        mask[hit] = rng.choice([0, 1, 3, 23, 24, 100, 101, 201, 223], hit.sum())
+        spine, volume = scene_of(mask, structures)
+    else:  # crumbs, or a band missing, under records that still name everything
+        low, high = sorted(rng.integers(0, 150, 2))
+        gone = (
+            rng.random(mask.shape) < 0.95 if seed % 3 == 1 else np.isin(np.arange(150), range(low, high))[None, :, None]
+        )
+        structures[np.broadcast_to(gone, mask.shape)], mask[np.broadcast_to(gone, mask.shape)] = 0, 0
+        spine = replace(spine, structures=structures, mask=mask)
+    for measurement in by_key(measure_levels(spine, volume, {})).values():
+        assert measurement.value is None or np.isfinite(measurement.value)
+        assert np.isfinite(np.array(measurement.points_mm)).all()
