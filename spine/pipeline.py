@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spine.conform import conform_study, restore
-from spine.fuse import FusionSettings, fuse_findings
+from spine.fuse import fuse_findings
 from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.records import Findings, Report, RunFacts, Study
@@ -79,7 +79,7 @@ def run(
     with clock("measure"):
         measurements = measure_levels(spine, volume, study.clinical)
     with clock("fuse"):
-        advice = fuse_findings(measurements, (), study.clinical, FusionSettings(), models.folder)
+        advice = fuse_findings(measurements, (), study.clinical, settings.fusion, models.folder)
     with clock("report"):
         facts = RunFacts(
             models={settings.segmenter.file: settings.segmenter.sha256},

@@ -31,12 +31,36 @@ class SegmenterSettings:
 
 
 @dataclass(frozen=True)
+class FusionSettings:
+    """Group `fusion` of the settings; the defaults are meant for a hospital that has no cohort of its own yet."""
+
+    # Success rate of the pain programme (ODI of 22 or less after a year). 0.501: ODI of 20 or less, 848 patients of the
+    # programme that the odds ratios come from (doi 10.1302/1358-992X.96BSUPP_4.SBPR2013-029) [V]. null: abstain.
+    programme_success_prob: float | None = 0.501
+    programme_success_is_local: bool = False  # true once the rate above is the reader's own
+    transfer_allowance: float = 1.0  # times the doubt in resources/outcome_models.json 'transfer'; 0 = none
+    cohort_z_limit: float = 2.5  # predictors farther from the cohort's mean, in its standard deviations, warn and widen
+    known_share_min: float = 0.5  # abstain when fewer of the predictors, weighed by their variance, are known
+    interval_width_max: float = 0.5  # abstain when the 90 % interval is wider
+    accelerated_years: float = 10.0  # disc age above chronological age by this much counts as accelerated
+    # Spread of disc age at a given age: between the root mean square errors of effective disc age in people without
+    # pain, 10 years at L1 to L5 and 14 at L5/S1 (Newman 2025, doi 10.1007/s00586-025-08729-9) [V].
+    disc_age_sd_years: float = 12.0
+    finding_correlation: float = 0.3  # of the findings of one spine at a given age; our choice [M-lo]
+    findings_min: int = 3  # findings that must be graded before a disc age is given
+    # Standard deviation of the change of one disc height between two MR studies: changes under 1.66 mm cannot be told
+    # from error at 95 % (mean of anterior and posterior height, Boos 1996, Spine 21:563) [V].
+    height_change_sd_mm: float = 0.85
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that belongs to the learnt part and may change without a change of code."""
 
     version: str
     grid: GridSettings
     segmenter: SegmenterSettings
+    fusion: FusionSettings
 
 
 def _build(kind: type, data: Any, where: str) -> Any:
@@ -59,4 +83,5 @@ def read_settings(model_dir: Path) -> Settings:
         version=settings.version,
         grid=_build(GridSettings, settings.grid, f"{path}: grid"),
         segmenter=_build(SegmenterSettings, settings.segmenter, f"{path}: segmenter"),
+        fusion=_build(FusionSettings, settings.fusion, f"{path}: fusion"),
     )

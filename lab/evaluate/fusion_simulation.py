@@ -16,7 +16,7 @@ from spine.fuse.engine import Z_90, evaluate, success
 from spine.fuse.findings import read_prevalence
 from spine.fuse.missing import spread
 from spine.fuse.models import OutcomeModel, read_table
-from spine.fuse.settings import FusionSettings
+from spine.settings import FusionSettings
 
 Array = NDArray[np.float64]
 Records = list[dict[str, float | str]]

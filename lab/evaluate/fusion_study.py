@@ -31,9 +31,10 @@ from lab.evaluate.fusion_simulation import (
 )
 from lab.evaluate.statistics import METRICS
 from lab.train import fit_fusion
-from spine.fuse import FusionSettings, fuse_findings
+from spine.fuse import fuse_findings
 from spine.fuse.models import OutcomeModel
 from spine.fuse.published import published_models
+from spine.settings import FusionSettings
 
 SIZES = (0, 10, 20, 50, 109, 200, 500, 1000, 2000, 5000, 10000)
 COVERED = ("swespine_cervical_radiculopathy_satisfied", "swespine_cervical_radiculopathy_pain_gone_or_much_better")
@@ -152,8 +153,8 @@ def real_section(real: Mapping[str, Any], updated: Mapping[str, Any]) -> list[st
         f"{real['patients']} patients with low back pain, {real['successes']} with chronic pain, 14 predictors, "
         f"{real['missing_values']} values missing in {real['patients'] - real['complete_patients']} patients (psfmi, "
         "internal check only: nothing learnt here is shipped). 90 % intervals: over resampled patients, moved by the "
-        f"optimism where corrected ({real['bootstrap']} samples, imputation and fit repeated in each); held back: mean and 5th to 95th "
-        f"percentile over {real['splits']} random splits of the patients, two thirds to one.",
+        f"optimism where corrected ({real['bootstrap']} samples, imputation and fit repeated in each); "
+        f"held back: mean and 5th to 95th percentile over {real['splits']} random splits of the patients, two thirds to one.",
         "",
         "| | apparent | optimism-corrected | held back |",
         "|---|---|---|---|",

@@ -86,6 +86,7 @@ def space_case(data: Path, patient: str, models: Models) -> dict[str, Any]:
         result[f"assd_{name}_mm"] = round(assd_mm(found, reference == label, spacing), 3)
     names = disc_names(reference == 2, mask, float(np.prod(spacing)))
     result |= {"discs": names, "lumbar_right": names[:5] == [DISC_OFFSET + k for k in range(1, 6)]}
+    result["wrong_in_silence"] = not result["lumbar_right"] and spine.numbering.doubt is None
     result |= {"numbering": spine.numbering.method, "probability": spine.numbering.probability}
     return result
 
@@ -141,6 +142,7 @@ def mendeley_case(data: Path, patient: str, models: Models) -> dict[str, Any]:
         "dice_bodies": round(dice(bodies[window] > 0, drawn[window]), 4),
         "levels": levels,
         "all_right": right,
+        "wrong_in_silence": not right and spine.numbering.doubt is None,
         "numbering": spine.numbering.method,
     }
 
@@ -165,13 +167,17 @@ def interval(values: list[float], seed: int = 0, draws: int = 2000) -> tuple[flo
 
 def summary(raw: dict[str, list[dict[str, Any]]], split: str) -> str:
     """Markdown table of the means over patients."""
-    lines = ["| data | n | measure | mean | 95 % interval | lowest |", "|---|---|---|---|---|---|"]
+    lines = ["| data | n | measure | mean | 95 % interval | worst |", "|---|---|---|---|---|---|"]
     for name, cases in raw.items():
-        keys = [k for k in cases[0] if k.startswith(("dice", "assd")) or k in ("lumbar_right", "all_right")]
+        keys = [
+            k
+            for k in cases[0]
+            if k.startswith(("dice", "assd")) or k in ("lumbar_right", "all_right", "wrong_in_silence")
+        ]
         for key in keys:
             values = [float(c[key]) for c in cases]
             mean, low, high = interval(values)
-            worst = max(values) if key.startswith("assd") else min(values)
+            worst = max(values) if key.startswith(("assd", "wrong")) else min(values)
             lines.append(
                 f"| {name} {split} | {len(cases)} | {key} | {mean:.3f} | {low:.3f} to {high:.3f} | {worst:.3f} |"
             )

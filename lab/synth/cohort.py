@@ -95,14 +95,18 @@ def _write_slab(seed: int, out_dir: Path) -> str:
 
 
 def write_bank(out_dir: Path, n: int, seed: int, workers: int = 1) -> list[str]:
-    """Write `n` slabs to `out_dir`; the same seed gives the same files. Returns their names."""
+    """Write `n` slabs to `out_dir`; the same seed gives the same files, those already there are kept.
+
+    Returns the names of the new files.
+    """
     out_dir.mkdir(parents=True, exist_ok=True)
-    seeds = [seed * 100_000 + i for i in range(n)]
+    there = {path.name.split("_")[0] for path in out_dir.glob("*.npz")}
+    seeds = [s for s in range(seed * 100_000, seed * 100_000 + n) if f"{s:08d}" not in there]
     work = partial(_write_slab, out_dir=out_dir)
     if workers == 1:
         return [work(s) for s in tqdm(seeds, unit="spine")]
     with ProcessPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(work, seeds), total=n, unit="spine"))
+        return list(tqdm(pool.map(work, seeds), total=len(seeds), unit="spine"))
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from spine.errors import SpineError
 from spine.fuse.bayes import FUSION_FORMAT, IMAGING, with_imaging
 from spine.fuse.models import MODELS_FILE, OutcomeModel, Predictor, read_table
 from spine.fuse.published import published_models
-from spine.fuse.settings import FusionSettings
+from spine.settings import FusionSettings
 
 Array = NDArray[np.float64]
 

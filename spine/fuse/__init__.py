@@ -13,10 +13,10 @@ from spine.fuse.options import CAVEATS, Case, treatment_options
 from spine.fuse.progression import progression
 from spine.fuse.published import published_models
 from spine.fuse.record import Record, read_record
-from spine.fuse.settings import FusionSettings
 from spine.records import Advice, Grade, Measurement
+from spine.settings import FusionSettings
 
-__all__ = ["FusionSettings", "fuse_findings"]
+__all__ = ["fuse_findings"]
 
 SUGGESTIONS = {  # finding -> what the physician is asked about, by region
     "lumbar": {

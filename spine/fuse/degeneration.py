@@ -18,8 +18,8 @@ from scipy.stats import norm, qmc
 
 from spine.fuse.findings import anywhere, by_level, read_prevalence
 from spine.fuse.models import Array
-from spine.fuse.settings import FusionSettings
 from spine.records import Grade
+from spine.settings import FusionSettings
 
 AGE_GRID_YEARS = np.arange(5.0, 105.0, 0.5)
 TABLE_YEARS = (20.0, 80.0)  # the prevalences are known between these ages, and held constant beyond

@@ -17,7 +17,7 @@ from spine.fuse.engine import (
 )
 from spine.fuse.models import OutcomeModel, read_table
 from spine.fuse.record import ADULT_YEARS, Record
-from spine.fuse.settings import FusionSettings
+from spine.settings import FusionSettings
 
 SURGICAL = ("disc_herniation", "spinal_stenosis", "segmental_back_pain", "cervical_radiculopathy")
 PROGRAMME_FITS = (None, "chronic_low_back_pain", "segmental_back_pain")  # indications that the programme treats

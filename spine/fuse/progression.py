@@ -12,8 +12,8 @@ from typing import Any
 
 from spine.fuse.engine import Z_90
 from spine.fuse.findings import FIRST_GRADE, region_of_level
-from spine.fuse.settings import FusionSettings
 from spine.records import Grade, Measurement
+from spine.settings import FusionSettings
 
 HEIGHT = "disc_height_middle_mm"
 ORDERED = ("pfirrmann",)  # grades whose increase is a progression

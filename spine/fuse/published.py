@@ -20,7 +20,7 @@ from scipy.stats import norm
 from spine.fuse.missing import rows
 from spine.fuse.models import LOG_ODDS_PER_PROBIT, Array, OutcomeModel, Predictor, odds_ratio_predictor, predictor_of
 from spine.fuse.models import read_table as read_models
-from spine.fuse.settings import FusionSettings
+from spine.settings import FusionSettings
 
 LOCAL_RATE_PATIENTS = 100  # patients that a success rate given in the settings is taken to rest on; our choice [M-lo]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
 from scipy import optimize, special
-from statsmodels.formula.api import ols
+from sklearn.metrics import confusion_matrix
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from lab.evaluate.agreement import auc, balanced_accuracy, bland_altman, bootstrap_by_patient, icc_2_1, kappa
@@ -81,15 +80,31 @@ def test_icc_of_shrout_and_fleiss():
     assert icc_2_1(table) == pytest.approx(0.29, abs=0.005)
 
 
-def test_icc_agrees_with_an_analysis_of_variance():
+def residual_sum(values: np.ndarray, *factors: np.ndarray) -> float:
+    """Sum of squares that a mean and these factors (one column a value) leave in the flat `values`."""
+    columns = [np.ones((values.size, 1)), *(np.equal.outer(factor, np.unique(factor)) for factor in factors)]
+    design = np.hstack(columns).astype(float)
+    fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return float(((values - fitted) ** 2).sum())
+
+
+def test_icc_and_limits_agree_with_an_analysis_of_variance():
     generator = np.random.default_rng(11)
-    for _ in range(20):
-        values = generator.normal(size=(12, 1)) + generator.normal(scale=0.5, size=(12, 2)) + np.array([0.0, 0.3])
-        frame = pd.DataFrame({"value": values.ravel(), "row": np.repeat(range(12), 2), "reader": np.tile([0, 1], 12)})
-        squares = sm.stats.anova_lm(ols("value ~ C(row) + C(reader)", frame).fit())["mean_sq"]
-        rows, readers, error = squares["C(row)"], squares["C(reader)"], squares["Residual"]
-        expected = (rows - error) / (rows + error + 2 * (readers - error) / 12)
-        assert icc_2_1(values) == pytest.approx(expected, abs=1e-6)
+    rows, readers = np.repeat(range(12), 2), np.tile([0, 1], 12)
+    for _ in range(TABLES):
+        table = generator.normal(size=(12, 1)) + generator.normal(scale=0.5, size=(12, 2)) + np.array([0.0, 0.3])
+        values = table.ravel()
+        full = residual_sum(values, rows, readers)
+        error = full / 11
+        between = (residual_sum(values, readers) - full) / 11
+        shift = residual_sum(values, rows) - full
+        assert icc_2_1(table) == pytest.approx(
+            (between - error) / (between + error + 2 * (shift - error) / 12), abs=1e-6
+        )
+        difference = pd.Series(table[:, 1] - table[:, 0])
+        limits = bland_altman(table[:, 0], table[:, 1])
+        assert limits["upper_limit"] == pytest.approx(difference.mean() + 1.96 * np.sqrt(2 * error), abs=1e-6)
+        assert limits["mean_absolute_error"] == pytest.approx(difference.abs().mean(), abs=1e-6)
 
 
 def test_bland_altman_by_hand():
@@ -119,6 +134,19 @@ def test_net_benefit_by_hand():
     curve = decision_curve(outcome, probability)
     at_half = next(point for point in curve if point["threshold_prob"] == 0.5)
     assert at_half["treat_all"] == pytest.approx(0.4 - 0.6)
+
+
+def test_net_benefit_and_risk_coverage_agree_with_counting():
+    generator = np.random.default_rng(6)
+    for _ in range(TABLES):
+        outcome, probability = generator.integers(0, 2, 40).astype(float), np.round(generator.random(40), 2)
+        threshold = float(generator.uniform(0.05, 0.95))
+        (_, false), (_, true) = confusion_matrix(outcome, probability >= threshold, labels=[0, 1])
+        expected = true / 40 - false / 40 * threshold / (1 - threshold)
+        assert net_benefit(outcome, probability, threshold) == pytest.approx(expected, abs=1e-6)
+        for point in risk_coverage(outcome, probability):
+            kept = outcome[probability >= point["confidence"]]
+            assert (point["risk"], point["coverage"]) == pytest.approx((kept.mean(), kept.size / 40), abs=1e-6)
 
 
 def test_recalibration_agrees_with_a_direct_minimum_of_the_likelihood():

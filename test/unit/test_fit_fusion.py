@@ -36,10 +36,11 @@ from lab.train.fusion_posterior import (
     prior_of,
     update,
 )
-from spine.fuse import FusionSettings, fuse_findings
+from spine.fuse import fuse_findings
 from spine.fuse.engine import evaluate
 from spine.fuse.models import read_table
 from spine.fuse.published import published_models
+from spine.settings import FusionSettings
 
 SETTINGS = FusionSettings()
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "clinical" / "lbp_orig.csv"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from spine.fuse import FusionSettings, fuse_findings
+from spine.fuse import fuse_findings
 from spine.fuse.degeneration import (
     AGE_GRID_YEARS,
     count_distribution,
@@ -16,6 +16,7 @@ from spine.fuse.degeneration import (
 )
 from spine.fuse.findings import anywhere, level_probability, read_prevalence, region_in_view
 from spine.records import Grade, Measurement
+from spine.settings import FusionSettings
 
 SETTINGS = FusionSettings()
 LEVELS = ("L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2")

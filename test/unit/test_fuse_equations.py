@@ -11,7 +11,7 @@ import statsmodels.api as sm
 from scipy.stats import norm
 
 from spine.errors import BadClinicalRecord
-from spine.fuse import FusionSettings, fuse_findings
+from spine.fuse import fuse_findings
 from spine.fuse.engine import evaluate, extrapolation_variance, known_share, missing_fields, worth_of_items
 from spine.fuse.missing import largest_entropy, spread
 from spine.fuse.models import read_table
@@ -22,6 +22,7 @@ from spine.fuse.published import (
 )
 from spine.fuse.record import read_record
 from spine.resources import load_schema
+from spine.settings import FusionSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "clinical" / "swespine_models.json"

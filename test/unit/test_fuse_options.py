@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spine.errors import ModelError
-from spine.fuse import FusionSettings, fuse_findings
+from spine.fuse import fuse_findings
 from spine.fuse.bayes import imaging_features, read_fusion, with_imaging
 from spine.fuse.engine import evaluate
 from spine.fuse.models import read_table
@@ -18,6 +18,7 @@ from spine.fuse.record import read_record
 from spine.records import Grade, Measurement
 from spine.report.compose import likelihood_document, outcome_document
 from spine.resources import violations
+from spine.settings import FusionSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = json.loads((ROOT / "test" / "input" / "fusion_vectors.json").read_text(encoding="utf-8"))["cases"]

@@ -78,6 +78,7 @@ def test_a_thick_slice_is_the_weighted_mean_of_its_planes():
 def test_a_bank_can_be_written_twice_and_drawn_from(tmp_path: Path):
     names = write_bank(tmp_path / "a", 1, 9)
     assert write_bank(tmp_path / "b", 1, 9) == names
+    assert write_bank(tmp_path / "a", 1, 9) == []  # nothing is done twice
     slab, twin = (load_slab(tmp_path / folder / names[0]) for folder in "ab")
     np.testing.assert_array_equal(slab.tissues, twin.tissues)
     assert max(slab.tissues.shape[1:]) <= 400
