@@ -154,7 +154,8 @@ def real_section(real: Mapping[str, Any], updated: Mapping[str, Any]) -> list[st
         f"{real['missing_values']} values missing in {real['patients'] - real['complete_patients']} patients (psfmi, "
         "internal check only: nothing learnt here is shipped). 90 % intervals: over resampled patients, moved by the "
         f"optimism where corrected ({real['bootstrap']} samples, imputation and fit repeated in each); "
-        f"held back: mean and 5th to 95th percentile over {real['splits']} random splits of the patients, two thirds to one.",
+        f"held back: mean and 5th to 95th percentile over {real['splits']} random splits of the patients, "
+        "two thirds to one.",
         "",
         "| | apparent | optimism-corrected | held back |",
         "|---|---|---|---|",
