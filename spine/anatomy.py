@@ -12,7 +12,7 @@ class Structure(IntEnum):
     BODY = 1  # vertebral bodies C3..L5 (and L6, T13)
     POSTERIOR = 2  # pedicles, laminae, facets, spinous and transverse processes of C2..L5
     DISC = 3  # C2/3..L5/S1; rudimentary sacral discs belong to SACRUM
-    CANAL = 4  # dural sac and epidural space of the vertebral canal, without the cord
+    CANAL = 4  # dural sac without the cord, as SPIDER draws its spinal canal; epidural fat is background
     CORD = 5  # spinal cord, to the tip of the conus
     S1 = 6  # body of the first sacral segment
     SACRUM = 7  # rest of the sacrum: S2..S5, lateral mass, posterior crest, rudimentary discs

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from spine.conform import conform_study, restore
 from spine.fuse import fuse_findings
+from spine.grade import grade_levels
 from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.records import Findings, Report, RunFacts, Study
@@ -29,6 +30,7 @@ class Models:
 
     settings: Settings
     segmenter: Runner
+    grader: Runner
     folder: Path
 
 
@@ -58,8 +60,10 @@ def open_models(model_dir: Path, runner: str = "auto", cache: Path | None = None
         ModelError: settings or a network are missing, damaged or not the ones that belong together.
     """
     settings = read_settings(model_dir)
-    segmenter = settings.segmenter
-    return Models(settings, open_runner(model_dir / segmenter.file, segmenter.sha256, runner, cache), model_dir)
+    segmenter, grader = (
+        open_runner(model_dir / part.file, part.sha256, runner, cache) for part in (settings.segmenter, settings.grader)
+    )
+    return Models(settings, segmenter, grader, model_dir)
 
 
 def run(
@@ -78,16 +82,18 @@ def run(
         mask = restore(spine, segmentation, volume)
     with clock("measure"):
         measurements = measure_levels(spine, volume, study.clinical)
+    with clock("grade"):
+        grades = grade_levels(volume, spine, measurements, models.grader)
     with clock("fuse"):
-        advice = fuse_findings(measurements, (), study.clinical, settings.fusion, models.folder)
+        advice = fuse_findings(measurements, grades, study.clinical, settings.fusion, models.folder)
     with clock("report"):
         facts = RunFacts(
-            models={settings.segmenter.file: settings.segmenter.sha256},
+            models={part.file: part.sha256 for part in (settings.segmenter, settings.grader)},
             runner=segmentation.runner,
             seconds=dict(clock.seconds),
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         )
-        report = compose_report(study, volume, segmentation, spine, Findings(measurements, (), advice), facts)
+        report = compose_report(study, volume, segmentation, spine, Findings(measurements, grades, advice), facts)
     with clock("write"):
         write_outputs(report, mask, study, output_dir)
     return report

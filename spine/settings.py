@@ -31,6 +31,14 @@ class SegmenterSettings:
 
 
 @dataclass(frozen=True)
+class GraderSettings:
+    """The grading network."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class FusionSettings:
     """Group `fusion` of the settings; the defaults are meant for a hospital that has no cohort of its own yet."""
 
@@ -60,6 +68,7 @@ class Settings:
     version: str
     grid: GridSettings
     segmenter: SegmenterSettings
+    grader: GraderSettings
     fusion: FusionSettings
 
 
@@ -83,5 +92,6 @@ def read_settings(model_dir: Path) -> Settings:
         version=settings.version,
         grid=_build(GridSettings, settings.grid, f"{path}: grid"),
         segmenter=_build(SegmenterSettings, settings.segmenter, f"{path}: segmenter"),
+        grader=_build(GraderSettings, settings.grader, f"{path}: grader"),
         fusion=_build(FusionSettings, settings.fusion, f"{path}: fusion"),
     )

@@ -38,7 +38,7 @@ from spine.errors import SpineError
 from spine.fuse.bayes import FUSION_FORMAT, IMAGING, with_imaging
 from spine.fuse.models import MODELS_FILE, OutcomeModel, Predictor, read_table
 from spine.fuse.published import published_models
-from spine.settings import FusionSettings
+from spine.settings import FusionSettings, read_settings
 
 Array = NDArray[np.float64]
 
@@ -71,6 +71,11 @@ class Fit:
     before: dict[str, Any] | None  # performance of the published equation on the cohort; None when there is none
     after: Optimism
     groups: dict[str, list[dict[str, float]]]  # calibration plot, before and after
+
+
+def settings_beside(out: Path) -> FusionSettings:
+    """Group `fusion` of the settings.json in the folder of `out`, which inference will read; else the defaults."""
+    return read_settings(out.parent).fusion if (out.parent / "settings.json").is_file() else FusionSettings()
 
 
 def default_treatment(indication: str) -> str:
@@ -309,7 +314,7 @@ def main(arguments: list[str] | None = None) -> int:
             indication = default
         treatment = options.treatment or default_treatment(indication)
         question = Question(options.region, indication, treatment, options.outcome, options.horizon)
-        result = fit(question, cohort, FusionSettings(), options)
+        result = fit(question, cohort, settings_beside(options.out), options)
         write_fusion(options.out, entry_of(result, cohort, options))
     except SpineError as error:
         print(error, file=sys.stderr)

@@ -12,11 +12,10 @@ from spine.grade.classes import CHANNELS, HEADS, MODIC, PFIRRMANN, Head
 from spine.grade.evidence import Place, evidence_of
 from spine.grade.inputs import Prepared, prepare_levels
 from spine.grade.patch import FLUID_BRIGHT_RATIO
-from spine.grade.settings import GraderSettings
 from spine.records import Grade, LabelledSpine, Measurement, Volume
 from spine.runners import Runner
 
-__all__ = ["GraderSettings", "Prepared", "grade_levels", "prepare_levels"]
+__all__ = ["Prepared", "grade_levels", "prepare_levels"]
 
 LEVELS_IN_A_CALL = 24  # every disc of a spine: one input shape, one compiled network, one call a case
 

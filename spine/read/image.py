@@ -24,9 +24,8 @@ READERS = {  # suffix -> reader of the library; named, so that a file is never t
     ".nii": "NiftiImageIO",
     ".nii.gz": "NiftiImageIO",
     ".nrrd": "NrrdImageIO",
-    ".tif": "TIFFImageIO",
-    ".tiff": "TIFFImageIO",
 }
+TIFF = (".tif", ".tiff")  # known, to be refused: no position, no sure pixel size, and a damaged one reads for ever
 MIN_SPACING_MM, MAX_SPACING_MM = 0.02, 50.0  # finest radiograph; thickest localiser with gaps
 MAX_ORIGIN_MM = 1e5  # 100 m: beyond it the header is noise
 DIRECTION_TOLERANCE = 1e-3  # DICOM writes cosines with six digits, some converters with four
@@ -41,7 +40,7 @@ CODE = re.compile(r"[A-Z0-9_.+\\ -]{1,64}")  # DICOM code strings and decimal st
 def suffix_of(path: Path) -> str:
     """Kind of an image file by its name: '.mha', '.nii.gz', '.dcm', ... or '' when it is none."""
     name = path.name.lower()
-    return next((suffix for suffix in (*READERS, ".dcm") if name.endswith(suffix)), "")
+    return next((suffix for suffix in (*READERS, *TIFF, ".dcm") if name.endswith(suffix)), "")
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,15 @@ def load_image(path: Path, suffix: str, slug: str, where: str) -> Loaded:
 
     Raises UnreadableImage or UnusableImage, one sentence each.
     """
-    if suffix in {".tif", ".tiff"} and slug != XRAY:
-        raise UnusableImage(
-            f"{where}: a TIFF has no position in the patient; an MHA file is expected for an MR series."
-        )
+    if suffix in TIFF:
+        raise UnusableImage(f"{where}: a TIFF states no position in the patient; an MHA file is expected.")
     check_header(path, suffix, where)
     reader, header = open_reader(path, READERS[suffix], where)
     grid = checked_grid(header, slug, where)
     tags = safe_tags(header.meta)
     content_flags = check_content(tags, slug, where)
     array, array_flags = checked_array(execute(reader, grid.size, where), slug, where)
-    flags = (*content_flags, *array_flags)
-    if suffix in {".tif", ".tiff"}:
-        flags = (*flags, f"{slug}: a TIFF may not state its true pixel size; lengths in it are not to be trusted")
-    return Loaded(Series(slug, path.name, array, grid, tags), header, flags)
+    return Loaded(Series(slug, path.name, array, grid, tags), header, (*content_flags, *array_flags))
 
 
 def checked_grid(header: Header, slug: str, where: str) -> Grid:

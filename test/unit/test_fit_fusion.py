@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,8 @@ from spine.fuse.published import published_models
 from spine.settings import FusionSettings
 
 SETTINGS = FusionSettings()
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "clinical" / "lbp_orig.csv"
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "data" / "clinical" / "lbp_orig.csv"
 FIELDS = read_table()["fields"]
 
 
@@ -216,6 +218,15 @@ def test_a_programme_cohort_updates_the_partial_equation(tmp_path):
     programme = fuse_findings((), (), record, SETTINGS, tmp_path).options[2]
     assert programme["model"] == "local_chronic_low_back_pain_pain_programme_odi_22_or_less_12_months"
     assert not any("partial" in warning for warning in programme["warnings"])
+
+
+def test_the_settings_beside_the_model_count(tmp_path):
+    shutil.copy(ROOT / "model" / "settings.json", tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
+    settings["fusion"]["programme_success_prob"] = 0.2
+    (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert fit_fusion.settings_beside(tmp_path / "fusion.json").programme_success_prob == 0.2
+    assert fit_fusion.settings_beside(tmp_path / "elsewhere" / "fusion.json") == SETTINGS
 
 
 def test_without_a_published_equation_a_weak_prior_serves(tmp_path):
