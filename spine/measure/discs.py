@@ -28,6 +28,7 @@ UNITS: Mapping[str, str] = {
     "bulge_posterior_mm": "mm",
 }
 
+PLATES_MATCH = 0.6  # facing end plates of one spine differ by less in depth; a smaller share means a bad outline
 SLIP_MIN_MM = 3.0  # usual threshold of a slip on images [M-med]; below it the Meyerding grade is 0
 MEYERDING_STEP_PERCENT = 25.0  # I < 25, II 25-50, III 50-75, IV 75-100, V > 100 % [M-hi]
 BULGE_REACH_MM = 20.0  # how far behind or before the line of the corners a disc is looked for
@@ -128,6 +129,10 @@ def _slip(scene: Scene, upper: EndPlate, lower: EndPlate) -> dict[str, Outcome]:
     Measured along the bisector, an unslipped segment gives zero whatever its wedge; along one of the end plates
     it would not.
     """
+    depths_mm = sorted(float(np.linalg.norm(plate.chord)) for plate in (upper, lower))
+    if depths_mm[0] < PLATES_MATCH * depths_mm[1]:
+        reason = f"the two end plates were outlined {depths_mm[0]:.0f} and {depths_mm[1]:.0f} mm deep: one is not whole"
+        return dict.fromkeys(("slip_mm", "slip_percent", "meyerding_grade"), reason)
     slip_mm = float((upper.back - lower.back) @ disc_axis(upper, lower))
     percent = 100 * slip_mm / float(np.linalg.norm(lower.chord))
     points = scene.surface.lps(upper.back, lower.back)

@@ -135,7 +135,7 @@ def _metaimage(path: Path, where: str) -> Claim:
     length = 0
     for line in _header_lines(path):
         length += len(line) + 1
-        match = re.fullmatch(r"([\w|.][\w|. /()-]*?) *= *(.*?) *\r?", line)
+        match = re.fullmatch(r"([\w|.][\w|. /()\[\]-]*?) *= *(.*?) *\r?", line)
         if match is None or len(line) > MAX_LINE_BYTES or match[1] in fields:
             raise ValueError
         fields[match[1]] = match[2]
