@@ -2,9 +2,9 @@
 
     python -m lab.evaluate.figures
 
-Reads docs/segmenter/table_*.md and docs/benchmark/benchmark.md (written by lab.evaluate.run_pack and
-lab.benchmark), puts them between the `<!-- NAME -->` and `<!-- /NAME -->` lines of each document, and runs the
-bundled synthetic case through the pipeline for docs/overlay.png.
+Reads docs/segmenter/table_*.md, docs/grader/table_test.md and docs/benchmark/benchmark.md (written by
+lab.evaluate.run_pack, lab.evaluate.run_grader and lab.benchmark), puts them between the `<!-- NAME -->` and
+`<!-- /NAME -->` lines of each document, and runs the bundled synthetic case for docs/overlay.png.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ DOCUMENTS = ("README.md", "model/segmenter.md")
 SOURCES = {
     "segmenter test": "docs/segmenter/table_test.md",
     "segmenter val": "docs/segmenter/table_val.md",
-    "synthetic only": "docs/segmenter/synthetic_only/table_test.md",
-    "crop": "docs/segmenter/crop.md",
+    "grader test": "docs/grader/table_test.md",
     "benchmark": "docs/benchmark/benchmark.md",
 }
 
@@ -42,15 +41,25 @@ def main() -> None:
         text = document.read_text(encoding="utf-8")
         for mark, source in SOURCES.items():
             if (ROOT / source).exists():
-                text = fill(text, mark, (ROOT / source).read_text(encoding="utf-8").strip())
+                text = fill(text, mark, first_table((ROOT / source).read_text(encoding="utf-8")))
         document.write_text(text, encoding="utf-8")
     save_overlay(ROOT / "docs" / "overlay.png")
 
 
+def first_table(text: str) -> str:
+    """What stands before the end of the first table of a Markdown `text`, T1 alone left to the card."""
+    before, rows = [], []
+    for line in text.strip().splitlines():
+        if rows and not line.startswith("|"):
+            break
+        (rows if line.startswith("|") else before).append(line)
+    return "\n".join([*before, *(r for r in rows if not r.startswith("| spider_t1"))])
+
+
 def fill(text: str, mark: str, content: str) -> str:
     """`text` with what stands between the lines of `mark` replaced; unchanged where it has no such lines."""
-    pattern = re.compile(rf"(<!-- {re.escape(mark)} -->\n).*?(\n<!-- /{re.escape(mark)} -->)", re.DOTALL)
-    return pattern.sub(lambda found: found.group(1) + content + found.group(2), text)
+    pattern = re.compile(rf"(<!-- {re.escape(mark)} -->\n).*?(<!-- /{re.escape(mark)} -->)", re.DOTALL)
+    return pattern.sub(lambda found: f"{found[1]}{content}\n{found[2]}", text)
 
 
 def bundled_picture() -> Picture:
