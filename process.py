@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
 
         files, folder = arguments.files, arguments.input
         reader = partial(read.read_files, *files) if files else partial(read.read_study, folder)
-        return pipeline.run(reader, models, arguments.output, progress)
+        prior = partial(read.read_prior, arguments.prior, arguments.prior_years) if arguments.prior else None
+        return pipeline.run(reader, models, arguments.output, progress, prior)
 
     def tell(outcome: case.Outcome) -> None:
         sys.stderr.write((outcome.trace if debug else "") + outcome.sentence + "\n")

@@ -12,6 +12,7 @@ OPTIONS = {
     "--axial": "axial T2 MR, as --image",
     "--xray": "lateral radiograph, as --image",
     "--clinical": "clinical record, JSON",
+    "--prior": "spine-degeneration-report.json of an earlier study of this patient: what has changed since",
     "--output": "folder of the results (default with --input: /output)",
     "--model": "folder of the learnt part (default: /opt/ml/model, else model beside this file)",
 }
@@ -31,6 +32,7 @@ def parse(argv: list[str] | None, own_model: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser(epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag, text in OPTIONS.items():
         parser.add_argument(flag, type=Path, metavar="PATH", help=text)
+    parser.add_argument("--prior-years", type=float, metavar="N", help="time between the two studies, for rates")
     parser.add_argument("--runner", choices=RUNNERS, default="auto", help="what runs networks")
     parser.add_argument("--port", type=int, default=4743, help="of --serve (default: 4743)")
     parser.add_argument(
@@ -42,6 +44,8 @@ def parse(argv: list[str] | None, own_model: Path) -> argparse.Namespace:
     arguments.files = named if any(named) else None
     if arguments.files and (arguments.input or arguments.serve or not arguments.output):
         parser.error("named files need --output, and neither --input nor --serve")
+    if (arguments.prior and arguments.serve) or (arguments.prior_years is not None and not arguments.prior):
+        parser.error("--prior goes with one case, and --prior-years with --prior")
     arguments.input = arguments.input or PLATFORM_INPUT
     arguments.output = arguments.output or PLATFORM_OUTPUT
     arguments.model = arguments.model or (PLATFORM_MODEL if (PLATFORM_MODEL / SETTINGS).exists() else own_model)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spine.conform import conform_study, restore
 from spine.fuse import fuse_findings
@@ -67,12 +68,20 @@ def open_models(model_dir: Path, runner: str = "auto", cache: Path | None = None
 
 
 def run(
-    read: Callable[[], Study], models: Models, output_dir: Path, progress: Callable[[str], None] | None = None
+    read: Callable[[], Study],
+    models: Models,
+    output_dir: Path,
+    progress: Callable[[str], None] | None = None,
+    prior: Callable[[], Mapping[str, Any]] | None = None,
 ) -> Report:
-    """One case, from `read` to the files in `output_dir`: all of them, or none and a SpineError."""
+    """One case, from `read` to the files in `output_dir`: all of them, or none and a SpineError.
+
+    `prior` reads the report of an earlier study of the same patient.
+    """
     settings, clock = models.settings, Clock(progress)
     with clock("read"):
         study = read()
+        earlier = prior() if prior is not None else None
     with clock("conform"):
         volume = conform_study(study, settings.grid)
     with clock("segment"):
@@ -85,7 +94,7 @@ def run(
     with clock("grade"):
         grades = grade_levels(volume, spine, measurements, models.grader)
     with clock("fuse"):
-        advice = fuse_findings(measurements, grades, study.clinical, settings.fusion, models.folder)
+        advice = fuse_findings(measurements, grades, study.clinical, settings.fusion, models.folder, earlier)
     with clock("report"):
         facts = RunFacts(
             models={part.file: part.sha256 for part in (settings.segmenter, settings.grader)},

@@ -2,5 +2,6 @@
 
 from spine.read.files import read_files
 from spine.read.platform import read_study
+from spine.read.prior import read_prior
 
-__all__ = ["read_files", "read_study"]
+__all__ = ["read_files", "read_prior", "read_study"]

@@ -30,7 +30,7 @@ def open_models(model_dir, runner="auto", cache=None):
     return model_dir.name
 
 
-def run(read, models, output_dir, progress=None):
+def run(read, models, output_dir, progress=None, prior=None):
     """Read, mark the brightest voxels, write; `models` names the fault."""
     from spine import write
     from spine.records import Report
