@@ -121,24 +121,9 @@ def explain(fault: BaseException, stage: str) -> tuple[int, str]:
     return SOFTWARE_FAILED, f"The software failed in {stage}: {type(fault).__name__}{detail}."[:MAX_SENTENCE]
 
 
-def summary(report: Report, output_dir: Path) -> tuple[str, str, str]:
-    """Three lines for a person at a terminal: what was found, how the levels were numbered, where the results lie."""
-    document = report.report
-    vertebrae = [part["name"] for part in document["vertebrae"]]
-    discs = [part["level"] for part in document["levels"]]
-    numbering = document["numbering"]
-    flags = document["quality"]["flags"]
-    found = f"{_span(vertebrae, 'vertebra', 'vertebrae')} and {_span(discs, 'disc', 'discs')}"
-    doubt = "" if numbering["doubt"] == "none" else f"; {numbering['doubt']}"
-    noted = f"; {len(flags)} remarks on quality" if flags else ""
-    return (
-        f"Found: {found}{noted}.",
-        f"Numbered by: {numbering['method']}, probability {numbering['probability']:.2f}{doubt.rstrip('.')}.",
-        f"Results: {output_dir} (spine-report.pdf, spine-degeneration-report.json, segmentation in images).",
-    )
+def summary(report: Report, output_dir: Path) -> tuple[str, ...]:
+    """For a person at a terminal: what was found, what stands out, what was not measurable, where the results lie."""
+    from spine.report import summary_lines
 
-
-def _span(names: list[str], one: str, many: str) -> str:
-    if len(names) < 2:
-        return f"{len(names)} {one if names else many}{' ' + names[0] if names else ''}"
-    return f"{len(names)} {many} ({names[-1]} to {names[0]})"
+    where = f"Results: {output_dir} (spine-report.pdf, spine-degeneration-report.json, segmentation in images)."
+    return (*summary_lines(report.report), where)

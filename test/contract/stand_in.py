@@ -13,6 +13,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("read", "segment", "write")
 ABSENT = {"not_measurable": "stand-in"}
+GRADES = {
+    **dict.fromkeys(
+        ("modic", "upper_endplate", "lower_endplate", "spondylolisthesis", "herniation", "narrowing", "stenosis"),
+        ABSENT,
+    ),
+    "pfirrmann": {"grade": 4},
+    "bulging": {"grade": True},
+}
 LIKELIHOOD = {
     "likelihood": ABSENT, "interval_90": ABSENT, "disc_age_years": ABSENT, "disc_age_interval_90": ABSENT,
     "abstained": True, "reason": "stand-in",
@@ -42,9 +50,11 @@ def run(read, models, output_dir, progress=None, prior=None):
     array = study.primary.array
     mask = (array > array.mean()).astype("uint8")
     document = {
-        "vertebrae": [{"name": "L5"}, {"name": "L4"}, {"name": "L3"}],
-        "levels": [{"level": "L5/S1"}],
+        "input": {"region": "lumbar", "contrast": {"guess": "T2-like"}},
+        "vertebrae": [],
+        "levels": [{"level": "L5/S1", "measurements": {"slip_mm": {"value": 1.25}}, "grades": GRADES}],
         "numbering": {"method": "sacrum", "probability": 0.987, "doubt": "none"},
+        **dict.fromkeys(("alignment", "canal", "muscle", "xray", "degeneration"), ABSENT),
         "quality": {"flags": list(study.flags)},
         "size": list(study.primary.grid.size),
     }
@@ -82,6 +92,7 @@ def install(resources_dir):
 
     for path in (ROOT / "resources").glob("*.json"):
         shutil.copy(path, resources_dir)
+    shutil.copytree(ROOT / "resources" / "texts", resources_dir / "texts", dirs_exist_ok=True)
     (resources_dir / "spine-degeneration-report.schema.json").write_text('{"type": "object"}')
     resources.RESOURCES = resources_dir
     module = types.ModuleType("spine.pipeline")

@@ -63,7 +63,10 @@ def wait_for(path: Path) -> None:
 def test_a_case_of_the_platform(tmp_path, case):
     done = run(tmp_path, "--input", case, "--output", tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "Found: 3 vertebrae (L3 to L5) and 1 disc L5/S1.\n"
+    assert (
+        done.stdout
+        == "Found 1 disc level, L5/S1 (lumbar, T2-like); numbering: counted upward from the sacrum, probability 0.99.\n"
+    )
     assert files(tmp_path / "out") == FILES
 
 
@@ -72,8 +75,9 @@ def test_a_file_of_a_user(tmp_path, case):
     done = run(tmp_path, "--image", image, "--output", tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "Found: 3 vertebrae (L3 to L5) and 1 disc L5/S1.",
-        "Numbered by: sacrum, probability 0.99.",
+        "Found 1 disc level, L5/S1 (lumbar, T2-like); numbering: counted upward from the sacrum, probability 0.99.",
+        "Findings: Pfirrmann 4 or 5 at L5/S1; bulging at L5/S1; largest slip 1.2 mm at L5/S1.",
+        "Not measurable: 12 values (stand-in).",
         f"Results: {tmp_path}/out (spine-report.pdf, spine-degeneration-report.json, segmentation in images).",
     ]
     assert files(tmp_path / "out") == FILES
@@ -88,7 +92,7 @@ def test_the_bundled_case_with_the_real_models(tmp_path):
         [sys.executable, str(ROOT / "process.py"), *flags], capture_output=True, text=True, check=False, timeout=300
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 3
+    assert len(done.stdout.splitlines()) == 4
     assert files(tmp_path / "out") == FILES
 
 
