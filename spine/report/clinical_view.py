@@ -94,16 +94,21 @@ def pfirrmann_cell(level: Document, words: Words, codes: _Codes) -> Cell:
     return Cell(text, marked=grade >= names.WORN_PFIRRMANN)
 
 
+def _probability_of_presence(grade: Document, words: Words) -> str:
+    """Of a flag its own probability, of Modic that of any change: its type is no reading of the image."""
+    probabilities = grade["probabilities"]
+    return f" ({words.number(1.0 - probabilities[0] if len(probabilities) > 1 else probabilities[0], 2)})"
+
+
 def other_cell(level: Document, words: Words, codes: _Codes) -> Cell:
-    """Modic changes and the flags that are present, each with its probability; codes for those not graded."""
+    """Modic change (of any type) and flags that are present, each with its probability; codes for those not graded."""
     present, reasons = [], []
     for name in names.GRADES[1:]:
         grade = digest.grade_of(level, name)
         if grade is None:
             reasons.append(digest.reason_of(level, "grades", name) or "")
         elif grade:
-            shown = words.name("names.grades", name) + (f" {int(grade)}" if name == "modic" else "")
-            present.append(shown + _probability(level["grades"][name], words))
+            present.append(words.name("names.grades", name) + _probability_of_presence(level["grades"][name], words))
     if len(reasons) == len(names.GRADES) - 1:
         return _missing_cell(codes, *reasons)
     text = "; ".join(present) or words.say("report.none_found")

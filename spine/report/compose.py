@@ -199,7 +199,7 @@ def report_document(
         "degeneration": {**_with_expected(score, names.DEGENERATION), "accelerated": {**likelihood, **more}},
         "xray": missing(NOT_IMPLEMENTED if study.xray is not None else "no X-ray was given"),
         "quality": {
-            **quality_facts(study, volume, segmentation, spine),
+            **quality_facts(study, volume, segmentation, spine, findings),
             "abstentions": _abstentions(likelihood, outcome),
         },
         "advice": outcome,

@@ -9,7 +9,7 @@ import numpy as np
 
 from spine import anatomy
 from spine.anatomy import Structure
-from spine.records import NOT_IMPLEMENTED, Grid, LabelledSpine, Segmentation, Series, Study, Volume
+from spine.records import NOT_IMPLEMENTED, Findings, Grid, LabelledSpine, Segmentation, Series, Study, Volume
 from spine.report.values import clean_text, json_ready, missing, rounded
 
 # Free water is bright on T2 and dark on T1, fatty marrow lies between. The margin keeps proton density and
@@ -134,10 +134,14 @@ def without_file_name(flag: str, study: Study) -> str:
     return f"{CLINICAL_SOCKET}: {what}" if "." in where or "/" in where else flag
 
 
-def quality_facts(study: Study, volume: Volume, segmentation: Segmentation, spine: LabelledSpine) -> dict[str, Any]:
+def quality_facts(
+    study: Study, volume: Volume, segmentation: Segmentation, spine: LabelledSpine, findings: Findings
+) -> dict[str, Any]:
     """Flags of all stages in their order, without repeats, and the mean confidence of each structure in view."""
     nameless = [without_file_name(flag, study) for flag in study.flags]
-    flags = dict.fromkeys(clean_text(flag) for flag in (*nameless, *volume.flags, *spine.flags))
+    flags = dict.fromkeys(
+        clean_text(flag) for flag in (*nameless, *volume.flags, *spine.flags, *disagreements(findings))
+    )
     confidence = {
         clean_text(name): rounded(value) for name, value in segmentation.confidence.items() if np.isfinite(value)
     }
@@ -147,3 +151,17 @@ def quality_facts(study: Study, volume: Volume, segmentation: Segmentation, spin
 def image_sha256(series: Series) -> str:
     """Fingerprint of the voxels as stored, so that a report can be matched to its image without naming it."""
     return hashlib.sha256(np.ascontiguousarray(series.array).data).hexdigest()
+
+
+def disagreements(findings: Findings) -> list[str]:
+    """Levels at which a measurement and the grade of the same thing contradict each other, one sentence each."""
+    measured = {(m.subject, m.name): m.value for m in findings.measurements}
+    lines = []
+    for grade in findings.grades:
+        slip = measured.get((grade.level, "meyerding_grade"))
+        if grade.name != "spondylolisthesis" or slip is None or grade.grade is None:
+            continue
+        if bool(grade.grade) != (slip >= 1):
+            found = "was measured" if slip >= 1 else "was not measured"
+            lines.append(f"{grade.level}: a slip of 3 mm or more {found}, the grade says otherwise: look at the image")
+    return lines

@@ -72,6 +72,13 @@ def middle_slice(volume: Volume, spine: LabelledSpine) -> int:
     return count // 2
 
 
+def stored_slice(volume: Volume, index: int) -> int:
+    """Number of the stored slice at the middle of slice `index` of the model's grid; 1 is the rightmost."""
+    stored = volume.source.size[volume.axes[0]]
+    thinned = max(round(volume.spacing_mm[0] / volume.source.spacing_mm[volume.axes[0]]), 1)
+    return min(index * thinned + (thinned - 1) // 2 + 1, stored)
+
+
 def window(grey: NDArray[np.float32]) -> Grey:
     """(rows, columns) intensities -> 0..255 between percentiles; a flat picture becomes black."""
     finite = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0)
@@ -161,8 +168,8 @@ def draw_picture(volume: Volume, spine: LabelledSpine) -> Picture:
         plain=plain,
         overlay=paint(plain, enlarged),
         pixel_mm=pixel_mm,
-        slice_number=index + 1,
-        slice_count=max(volume.content[0], 1),
+        slice_number=stored_slice(volume, index),
+        slice_count=volume.source.size[volume.axes[0]],
         vertebrae=vertebrae,
         discs=discs,
         structures=tuple(Structure(int(value)) for value in np.unique(enlarged) if value > 0),

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from spine.records import Numbering
+from spine.records import Advice, Findings, Grade, Measurement, Numbering
 from spine.report import compose_report, summary_lines
 from spine.report.compose import report_document
+from spine.report.facts import disagreements
 from spine.report.patient_view import patient_sections
 from spine.report.words import TEXTS_DIR, read_words
 
@@ -70,7 +71,9 @@ def test_summary_of_a_full_case(make_full_case):
         "Found 8 disc levels, L5/S1 to T10/T11 (lumbar, T2-like); "
         "numbering: counted upward from the sacrum, probability 0.97."
     )
-    assert findings.startswith("Findings: Pfirrmann 4 or 5 at L5/S1, L4/L5; Modic at L5/S1; herniation at L5/S1, L4/L5")
+    assert findings.startswith(
+        "Findings: Pfirrmann 4 or 5 at L5/S1, L4/L5; Modic change at L5/S1; herniation at L5/S1, L4/L5"
+    )
     assert "largest slip 3.7 mm at L4/L5" in findings
     assert "8 values (the canal is cut by the image border)" in missing
 
@@ -102,3 +105,14 @@ def test_patient_is_warned_when_level_names_are_uncertain(make_case):
     words = read_words("en")
     sections = patient_sections(report_document(*case.but(spine=doubtful).arguments()), words)
     assert any(words.say("patient.doubt") in section.paragraphs for section in sections)
+
+
+def test_a_measured_slip_that_the_grade_denies_is_flagged():
+    slip = Measurement("L5/S1", "meyerding_grade", 1.0, "1")
+    denied = Grade("L5/S1", "spondylolisthesis", False, (0.08,), 0.92)
+    told = Grade("L5/S1", "spondylolisthesis", True, (0.9,), 0.9)
+    advice = Advice(None, (), (), {})
+    assert disagreements(Findings((slip,), (told,), advice)) == []
+    assert disagreements(Findings((slip,), (denied,), advice)) == [
+        "L5/S1: a slip of 3 mm or more was measured, the grade says otherwise: look at the image"
+    ]
