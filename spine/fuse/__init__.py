@@ -70,9 +70,19 @@ def fuse_findings(
     return Advice(
         indication=record.indication,
         options=treatment_options(case),
-        caveats=(*CAVEATS, *indication_questions(grades, record, region)),
+        caveats=(*region_warning(record.region, in_view), *CAVEATS, *indication_questions(grades, record, region)),
         degeneration=likelihood,
         score=score,
+    )
+
+
+def region_warning(stated: str | None, in_view: str | None) -> tuple[str, ...]:
+    """One sentence when the record speaks of another region than the images show: record or images may be another's."""
+    if stated is None or in_view is None or stated == in_view:
+        return ()
+    return (
+        f"Check the patient: the record speaks of the {stated} spine, the images show the {in_view} spine. "
+        "Treatment options go by the record, disc age by the images; together they mean nothing until this is settled.",
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spine.errors import ModelError
-from spine.fuse import fuse_findings
+from spine.fuse import fuse_findings, region_warning
 from spine.fuse.bayes import imaging_features, read_fusion, with_imaging
 from spine.fuse.engine import evaluate
 from spine.fuse.models import read_table
@@ -282,3 +282,10 @@ def test_the_region_may_come_from_the_images():
     heights = tuple(Measurement(level, "disc_height_middle_mm", 8.0, "mm") for level in ("C5/C6", "C6/C7"))
     advice = fuse_findings(heights, (), {}, SETTINGS)
     assert "conservative treatment of the neck" in advice.options[2]["reason"]
+
+
+def test_a_record_of_another_region_than_the_images_is_said_first():
+    assert region_warning("lumbar", "lumbar") == region_warning(None, "lumbar") == region_warning("lumbar", None) == ()
+    assert region_warning("cervical", "lumbar")[0].startswith(
+        "Check the patient: the record speaks of the cervical spine, the images show the lumbar spine."
+    )
