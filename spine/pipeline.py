@@ -54,15 +54,15 @@ class Clock:
         self.seconds[stage] = round(time.perf_counter() - start, 3)
 
 
-def open_models(model_dir: Path, runner: str = "auto", cache: Path | None = None) -> Models:
-    """Load what `model_dir` holds. `runner` is one of runners.CHOICES; `cache` keeps engines between starts.
+def open_models(model_dir: Path, runner: str = "auto") -> Models:
+    """Load what `model_dir` holds. `runner` is one of runners.CHOICES.
 
     Raises:
         ModelError: settings or a network are missing, damaged or not the ones that belong together.
     """
     settings = read_settings(model_dir)
     segmenter, grader = (
-        open_runner(model_dir / part.file, part.sha256, runner, cache) for part in (settings.segmenter, settings.grader)
+        open_runner(model_dir / part.file, part.sha256, runner) for part in (settings.segmenter, settings.grader)
     )
     return Models(settings, segmenter, grader, model_dir)
 

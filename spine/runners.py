@@ -30,11 +30,10 @@ class Runner(Protocol):
         ...
 
 
-def open_runner(file: Path, sha256: str, choice: str = "auto", cache: Path | None = None) -> Runner:
+def open_runner(file: Path, sha256: str, choice: str = "auto") -> Runner:
     """A runner for the ONNX network `file`, whose content must have the digest `sha256`.
 
     `choice` is one of CHOICES; 'auto' takes the first of TensorRT, CUDA and CPU that this machine can run.
-    `cache` keeps engines between starts.
 
     Raises:
         ModelError: the file is missing or is not the one the settings name, or the chosen runner cannot start.
@@ -45,7 +44,7 @@ def open_runner(file: Path, sha256: str, choice: str = "auto", cache: Path | Non
     providers = _gpu_providers(choice)
     if providers:
         try:
-            return OnnxRuntimeRunner(model, providers, cache)
+            return OnnxRuntimeRunner(model, providers)
         except Exception as error:  # the library raises its own kinds; on 'auto' any of them means: no GPU here
             if choice != "auto":
                 raise ModelError(f"the runner '{choice}' cannot start: {error}.") from error
@@ -120,15 +119,11 @@ class OpenVinoRunner:
 class OnnxRuntimeRunner:
     """The network on an NVIDIA GPU through ONNX Runtime's TensorRT or CUDA provider."""
 
-    def __init__(self, model: bytes, providers: list[Any], cache: Path | None) -> None:
+    def __init__(self, model: bytes, providers: list[Any]) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.log_severity_level = 4  # nothing on stderr: a clean run is silent
-        if cache is not None:
-            for provider in providers:
-                if provider[0] == "TensorrtExecutionProvider":
-                    provider[1]["trt_engine_cache_path"] = str(cache)
         self._session = ort.InferenceSession(model, options, providers=providers)
         self._run: Callable[..., Any] = self._session.run
         self._input = self._session.get_inputs()[0].name
@@ -156,8 +151,7 @@ def _gpu_providers(choice: str) -> list[Any]:
     offered = ort.get_available_providers()
     providers: list[Any] = []
     if choice in ("auto", "tensorrt") and "TensorrtExecutionProvider" in offered:
-        options = {"trt_engine_cache_enable": True, "trt_timing_cache_enable": True}
-        providers.append(("TensorrtExecutionProvider", options))
+        providers.append(("TensorrtExecutionProvider", {}))
     if choice in ("auto", "cuda") and "CUDAExecutionProvider" in offered:
         providers.append(("CUDAExecutionProvider", {}))
     return providers

@@ -1,6 +1,6 @@
 """Do torch, ONNX on the CPU and, where there is one, ONNX on a GPU name the same class for every voxel?
 
-    python -m lab.convert.check_parity --run RUN --model model --image test/input/lumbar/images/sagittal-spine-mri
+    python -m lab.convert.check_parity --run RUN --model model --image test/input/lumbar/images/sagittal-spine-mri/*.mha
 
 Prints a line for each runner and exits with 1 when fewer than 99.9 % of the voxels agree with torch.
 """

@@ -13,7 +13,7 @@ python=${PYTHON:-.venv-test/bin/python}
 "$python" -m lab.train.train_segmenter --data "$data" --bank "$work/rendered" --out "$work/segmenter" --steps 4200 --seed 1
 "$python" -m lab.convert.to_onnx --run "$work/segmenter" --out model/segmenter.onnx
 cp "$work/segmenter/record.json" model/segmenter.record.json
-"$python" -m lab.convert.check_parity --run "$work/segmenter" --image test/input/lumbar/images/sagittal-spine-mri
+"$python" -m lab.convert.check_parity --run "$work/segmenter" --image test/input/lumbar/images/sagittal-spine-mri/*.mha
 "$python" -m lab.evaluate.run_pack --data "$data" --split test --out docs/segmenter
 "$python" -m lab.benchmark
 "$python" -m lab.evaluate.figures

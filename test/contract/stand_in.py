@@ -27,7 +27,7 @@ LIKELIHOOD = {
 }  # fmt: skip
 
 
-def open_models(model_dir, runner="auto", cache=None):
+def open_models(model_dir, runner="auto"):
     """The name of the folder; a folder named 'missing' has no models."""
     from spine.errors import ModelError
 

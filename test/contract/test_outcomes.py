@@ -55,7 +55,7 @@ def test_a_foreign_file_is_no_earlier_report(tmp_path):
     assert done.stderr.splitlines()[-1] == (
         "other.json: a spine-degeneration-report.json of an earlier study is expected."
     )
-    assert not any((tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else True
+    assert not list((tmp_path / "out").rglob("*"))
 
 
 def test_the_time_between_studies_must_be_one(tmp_path):
