@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lab.convert.to_onnx import load_average
+from lab.train.network import load_average
 from spine.conform import conform_study
 from spine.errors import ModelError
 from spine.read import read_files

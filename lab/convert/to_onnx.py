@@ -17,7 +17,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from lab.train.network import Segmenter, build_network
+from lab.train.network import Segmenter, load_average
 
 
 class Float32(nn.Module):
@@ -53,13 +53,6 @@ def _insert_islands(module: nn.Module) -> None:
             setattr(module, name, Float32(child))
         else:
             _insert_islands(child)
-
-
-def load_average(checkpoint: Path) -> Segmenter:
-    """The averaged network of a checkpoint of lab.train.train_segmenter, in evaluation mode."""
-    network = build_network()
-    network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
-    return network.eval()
 
 
 def export(checkpoint: Path, out: Path) -> str:

@@ -34,7 +34,7 @@ from lab.train.fusion_posterior import (
     update,
     weak_prior,
 )
-from spine.errors import SpineError
+from spine.errors import InputError, SpineError
 from spine.fuse.bayes import FUSION_FORMAT, IMAGING, with_imaging
 from spine.fuse.models import MODELS_FILE, OutcomeModel, Predictor, read_table
 from spine.fuse.published import published_models
@@ -49,6 +49,9 @@ OUTCOMES = {
 }
 HORIZONS = {12: "one year", 24: "two years"}
 LOCAL_SPREAD_MIN = 20  # observed values from which on a predictor's mean and spread are taken from the cohort
+BOOTSTRAP_MIN = 20  # samples below which the 5th percentile is no more than the lowest value
+BOOTSTRAP_ENOUGH = 100  # below this the limits of intervals are rough
+IMPUTATIONS_MIN = 2  # one copy cannot tell what the missing values may be
 BOOTSTRAP_COPIES = 3  # imputations inside each bootstrap sample: enough for a mean, too few for an interval
 
 
@@ -295,16 +298,30 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--treatment", choices=("surgery", "pain_programme"), help="default: by indication")
     parser.add_argument("--horizon", type=int, default=12, help="months after treatment")
     parser.add_argument("--out", type=Path, required=True, help="fusion.json to write or add to")
-    parser.add_argument("--bootstrap", type=int, default=200)
-    parser.add_argument("--imputations", type=int, default=20)
+    parser.add_argument("--bootstrap", type=int, default=200, help="samples for intervals and optimism (default: 200)")
+    parser.add_argument("--imputations", type=int, default=20, help="completed copies of the cohort (default: 20)")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
+
+
+def check_effort(options: argparse.Namespace) -> str | None:
+    """A warning when the samples are few; raises InputError when they are too few for any interval."""
+    for name, lowest in (("bootstrap", BOOTSTRAP_MIN), ("imputations", IMPUTATIONS_MIN)):
+        if getattr(options, name) < lowest:
+            raise InputError(f"--{name} is {getattr(options, name)}; at least {lowest} are needed for an interval.")
+    if options.bootstrap < BOOTSTRAP_ENOUGH:
+        return (
+            f"--bootstrap {options.bootstrap} is few: the limits of the intervals and the correction for optimism are "
+            f"rough below {BOOTSTRAP_ENOUGH} samples."
+        )
+    return None
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Fit, write and print; exit code 0, or 2 and one sentence on stderr when the cohort cannot be used."""
     options = parse(arguments)
     try:
+        warning = check_effort(options)
         cohort = read_cohort(options.cohort, options.region, options.outcome, options.horizon, options.indication)
         indication = cohort.indication
         if indication is None:
@@ -320,6 +337,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     print(summary(result))
+    if warning:
+        print(warning, file=sys.stderr)
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -75,6 +77,18 @@ class Segmenter(nn.Module):
         return self.shuffle(self.body(self.unshuffle(x)))
 
 
-def build_network(c_in: int = 3, classes: int = 10, widths: tuple[int, ...] = (32, 64, 128, 192, 192)) -> Segmenter:
+WIDTHS = (32, 64, 128, 192, 192)
+
+
+def build_network(c_in: int = 3, classes: int = 10, widths: tuple[int, ...] = WIDTHS) -> Segmenter:
     """The shipped network; `widths` are the channels of each resolution, finest first."""
-    return Segmenter(c_in, classes, widths)
+    return Segmenter(c_in, classes, tuple(widths))
+
+
+def load_average(checkpoint: Path) -> Segmenter:
+    """The averaged network of a checkpoint of lab.train.train_segmenter, in evaluation mode."""
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    levels = sum(name.startswith("body.down.") and name.endswith(".conv2.weight") for name in weights)
+    network = build_network(widths=tuple(len(weights[f"body.down.{n}.conv2.weight"]) for n in range(levels)))
+    network.load_state_dict(weights)
+    return network.eval()

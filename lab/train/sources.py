@@ -140,3 +140,11 @@ def synthetic(rendered: Path) -> Iterator[Item]:
         with np.load(file) as stored:
             sets = np.left_shift(1, stored["structures"], dtype=np.uint16)
             yield Item("synthetic", file.stem, stored["image"], sets, float(stored["spacing_mm"][0]))
+
+
+def labelled(folder: Path) -> Iterator[Item]:
+    """What lab.train.pseudo_label wrote: file names are `<set>_<contrast>_<patient>.npz`."""
+    for file in sorted(folder.glob("*.npz")):
+        source, patient = file.stem.rsplit("_", 1)
+        with np.load(file) as stored:
+            yield Item(source, patient, stored["image"], stored["sets"], float(stored["slice_mm"]))

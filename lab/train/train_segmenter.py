@@ -1,6 +1,7 @@
 """Train the segmenter on synthetic spines and the CC BY 4.0 training patients; resumable, on CPU or one GPU.
 
-python -m lab.train.train_segmenter --data ../shared/data --bank RENDERED --out RUN --steps 7000
+python -m lab.train.train_segmenter --data ../shared/data --bank RENDERED --out RUN --steps 3600
+python -m lab.train.train_segmenter ... --labelled LABELLED --init RUN --out RUN2     # second round, see recipe.sh
 """
 
 from __future__ import annotations
@@ -10,39 +11,57 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from lab.train import sources
+from lab.train import sources, volumes
 from lab.train.augment import draw
 from lab.train.losses import segmentation_loss
-from lab.train.network import build_network
+from lab.train.network import WIDTHS, build_network
 from lab.train.sources import Item
 from spine.anatomy import Structure
 
 PIXEL_MM = 0.8
 CROP = (256, 192)
 BATCH = 8
-SHARES = {"spider_space": 0.4, "mendeley_t1": 0.15, "mendeley_t2": 0.1, "synthetic": 0.35}
-PEAK_RATE, WARM_UP = 2e-3, 100
-EMA = 0.995
+SHARES = {
+    "spider_space": 0.4,
+    "mendeley_t1": 0.1,
+    "mendeley_t2": 0.08,
+    "spider_t1": 0.06,
+    "spider_t2": 0.06,
+    "spider": 0.4,
+    "nnunet": 0.2,
+    "synthetic": 0.3,
+}
+WARM_UP = 100
+EMA = 0.997
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--bank", type=Path, help="folder of lab.train.prerender; without it no synthetic spines")
+    parser.add_argument("--labelled", type=Path, help="folder of lab.train.pseudo_label, of the second round")
+    parser.add_argument("--spider", type=Path, help="SPIDER as published: images/*.mha, masks/*.mha")
+    parser.add_argument("--nnunet", type=Path, help="a raw nnU-Net folder: imagesTr, labelsTr, dataset.json")
+    parser.add_argument("--classes", type=Path, help="JSON for --nnunet: {label name: [structures it may be]}")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--init", type=Path, help="folder of a finished run whose averaged weights are the start")
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="channels of each resolution")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--synthetic-only", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     train(args)
 
@@ -51,30 +70,47 @@ def load_items(args: argparse.Namespace) -> dict[str, list[Item]]:
     """Training items by source, as SHARES names them."""
     found: dict[str, list[Item]] = {}
     if not args.synthetic_only:
-        found["spider_space"] = list(sources.spider_space(args.data, "train", PIXEL_MM))
-        for contrast in ("t1", "t2"):
-            found[f"mendeley_{contrast}"] = list(sources.mendeley(args.data, "train", PIXEL_MM, contrast))
+        if (args.data / "spider_space").is_dir():
+            found["spider_space"] = list(sources.spider_space(args.data, "train", PIXEL_MM))
+            for item in sources.labelled(args.labelled) if args.labelled else _mendeley(args.data):
+                found.setdefault(item.source, []).append(item)
+        if args.spider:
+            found["spider"] = list(volumes.spider(args.spider, PIXEL_MM))
+        if args.nnunet:
+            classes = json.loads(args.classes.read_text(encoding="utf-8"))
+            found["nnunet"] = list(volumes.nnunet(args.nnunet, classes, PIXEL_MM))
     if args.bank:
         found["synthetic"] = list(sources.synthetic(args.bank))
     return found
 
 
+def _mendeley(data: Path) -> Iterator[Item]:
+    for contrast in ("t1", "t2"):
+        yield from sources.mendeley(data, "train", PIXEL_MM, contrast)
+
+
 def train(args: argparse.Namespace) -> None:
     """The loop: every 200 steps a checkpoint, every 500 a validation; continues from OUT/last.pt."""
     items = load_items(args)
-    validation = [] if args.synthetic_only else list(sources.spider_space(args.data, "val", PIXEL_MM))
-    state = State(args.out, torch.device(args.device), args.seed)
+    if not any(items.values()):
+        raise SystemExit("nothing to train on: give --bank, --spider, --nnunet, or --data with the pack.")
+    there = (args.data / "spider_space").is_dir()
+    validation = list(sources.spider_space(args.data, "val", PIXEL_MM)) if there else []
+    state = State(args.out, torch.device(args.device), args.seed, args.widths)
+    if args.init and not state.step:
+        state.start_from(args.init / "last.pt")
     rng = np.random.default_rng((args.seed, state.step))
     start, running = time.time(), 0.0
     bar = tqdm(range(state.step, args.steps), initial=state.step, total=args.steps, mininterval=30)
     for step in bar:
-        loss = state.update(*_batch(items, rng), learning_rate(step, args.steps))
+        loss = state.update(*_batch(items, rng), args.rate * rate_share(step, args.steps))
         running = 0.98 * running + 0.02 * loss if running else loss
         bar.set_postfix(loss=f"{running:.3f}", refresh=False)
         if state.step % 500 == 0 or state.step == args.steps:
             scores = {f"dice_{k}": v for k, v in validate(state.average, validation, state.device).items()}
             state.log.append({"step": state.step, "loss": running, "seconds": time.time() - start, **scores})
             (args.out / "log.json").write_text(json.dumps(state.log, indent=1), encoding="utf-8")
+            draw_curves(state.log, args.out / "curves.png")
         if state.step % 200 == 0 or state.step == args.steps:
             state.save()
     record = {
@@ -83,7 +119,10 @@ def train(args: argparse.Namespace) -> None:
         "crop": CROP,
         "pixel_mm": PIXEL_MM,
         "seed": args.seed,
-        "shares": SHARES,
+        "rate": args.rate,
+        "widths": args.widths,
+        "init": str(args.init.name) if args.init else None,
+        "shares": {k: SHARES[k] for k in items},
         "items": {k: len(v) for k, v in items.items()},
         "data_sha256": {k: digest(v) for k, v in items.items()},
         "parameters": sum(p.numel() for p in state.network.parameters()),
@@ -92,26 +131,33 @@ def train(args: argparse.Namespace) -> None:
     (args.out / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """A short warm-up, then half a cosine to zero."""
-    return PEAK_RATE * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+def rate_share(step: int, steps: int) -> float:
+    """Share of the highest learning rate: a short warm-up, then half a cosine to zero."""
+    return min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 class State:
     """Network, its running average, optimiser, step and log; read from `folder`/last.pt where that exists."""
 
-    def __init__(self, folder: Path, device: torch.device, seed: int) -> None:
+    def __init__(self, folder: Path, device: torch.device, seed: int, widths: tuple[int, ...] = WIDTHS) -> None:
         torch.manual_seed(seed)
         self.file, self.device, self.step = folder / "last.pt", device, 0
         self.log: list[dict[str, float]] = []
-        self.network, self.average = build_network().to(device), build_network().to(device)
+        self.network = build_network(widths=widths).to(device)
+        self.average = build_network(widths=widths).to(device)
         self.average.load_state_dict(self.network.state_dict())
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), PEAK_RATE, weight_decay=1e-4)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=1e-4)
         if self.file.exists():
             stored = torch.load(self.file, map_location=device, weights_only=True)
             for part in ("network", "average", "optimiser"):
                 getattr(self, part).load_state_dict(stored[part])
             self.step, self.log = stored["step"], stored["log"]
+
+    def start_from(self, checkpoint: Path) -> None:
+        """Take the averaged weights of another run; optimiser and step stay fresh."""
+        weights = torch.load(checkpoint, map_location=self.device, weights_only=True)["average"]
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def update(self, images: torch.Tensor, sets: torch.Tensor, rate: float) -> float:
         """One step on (N, 3, H, W) and (N, H, W); returns the loss."""
@@ -176,6 +222,21 @@ def validate(network: nn.Module, items: list[Item], device: torch.device) -> dic
             found = np.isin(answer, members) & decided
             scores[name].append(float(2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1)))
     return {k: float(np.mean(v)) for k, v in scores.items() if v}
+
+
+def draw_curves(log: list[dict[str, float]], file: Path) -> None:
+    """Loss and validation Dice against steps, as PNG."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    steps = [entry["step"] for entry in log]
+    left.plot(steps, [entry["loss"] for entry in log])
+    left.set(xlabel="step", ylabel="loss (running mean)")
+    for key in sorted({k for entry in log for k in entry if k.startswith("dice_")}):
+        right.plot(steps, [entry.get(key) for entry in log], label=key.removeprefix("dice_"))
+    right.set(xlabel="step", ylabel="Dice, validation patients")
+    if right.lines:
+        right.legend()
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
 
 
 def digest(items: list[Item]) -> str:
