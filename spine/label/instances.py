@@ -19,6 +19,10 @@ MIN_DISC_MM2 = 12.0
 MERGED_HEIGHT_RATIO = 1.55  # taller than this times its neighbours: two bodies whose disc has collapsed
 MAX_GAP_RATIO = 1.7  # neighbours further apart than this times the usual distance: one is missing, or one is a stray
 MAX_FRONT_MM = 75.0  # a body's centre lies at most this far in front of the canal's middle
+# ... and at most this many times as far as its neighbours: 2.4 leaves room for a vertebra that has slipped by its
+# whole depth, and none for what looks like a vertebra in the mouth.
+MAX_FRONT_RATIO = 2.4
+MAX_DISC_RATIO = 1.0  # a disc's centre is at most this many level distances from that of the nearest body
 
 
 KINDS = (Structure.BODY, Structure.S1, Structure.C2)
@@ -65,12 +69,8 @@ def components(
         return []
     box = boxes[0]
     part = inside[box]
-    core = ndimage.binary_opening(part, np.ones((1, 3, 3), bool))
-    labels = cc3d.connected_components(core, connectivity=6)
-    lost = part & ~core
-    for _ in range(2):  # an opening with a 3 x 3 square takes at most two voxels off
-        grown = ndimage.grey_dilation(labels, footprint=_CROSS)
-        labels = np.where(lost & (labels == 0), grown, labels)
+    core = opened(part)
+    labels = _regrown(cc3d.connected_components(core, connectivity=6), np.nonzero(part & ~core))
     pixel_mm2 = spacing_mm[1] * spacing_mm[2]
     origin = np.array([s.start for s in box])
     found = []
@@ -83,7 +83,31 @@ def components(
     return found
 
 
-_CROSS = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
+def opened(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`part` (slice, down, back) without what a square of 3 x 3 pixels in the plane does not fit into.
+
+    scipy.ndimage.binary_opening by shifted copies, whole rows at a time, which takes a tenth of its time.
+    """
+    rows = part[:, 1:-1] & part[:, :-2] & part[:, 2:]
+    core = np.zeros_like(part)
+    core[:, 1:-1, 1:-1] = rows[:, :, 1:-1] & rows[:, :, :-2] & rows[:, :, 2:]
+    tall = core.copy()
+    tall[:, 1:] |= core[:, :-1]
+    tall[:, :-1] |= core[:, 1:]
+    wide = tall.copy()
+    wide[:, :, 1:] |= tall[:, :, :-1]
+    wide[:, :, :-1] |= tall[:, :, 1:]
+    return wide
+
+
+def _regrown(labels: NDArray[np.unsignedinteger], lost: tuple[NDArray[np.intp], ...]) -> NDArray[np.unsignedinteger]:
+    """`labels` with the voxels `lost` (indices) given to the largest label beside them in the plane."""
+    padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)))
+    s, r, c = lost[0], lost[1] + 1, lost[2] + 1
+    for _ in range(2):  # an opening with a 3 x 3 square takes at most two voxels off
+        beside = np.max((padded[s, r - 1, c], padded[s, r + 1, c], padded[s, r, c - 1], padded[s, r, c + 1]), axis=0)
+        padded[s, r, c] = np.where(padded[s, r, c] == 0, beside, padded[s, r, c])
+    return padded[:, 1:-1, 1:-1]
 
 
 def _body(voxels: NDArray[np.intp], segmentation: Segmentation, spacing_mm: tuple[float, float, float]) -> Body:
@@ -164,6 +188,7 @@ def keep_column(bodies: list[Body], canal_mm: NDArray[np.float64]) -> list[Body]
     if not before:
         return []
     usual = float(np.median(front[before]))
+    before = [n for n in before if front[n] < MAX_FRONT_RATIO * usual]
     kept = []
     for n in before:
         reach = 0.5 * bodies[n].height_mm
@@ -220,13 +245,17 @@ def assign_discs(
     """(index of the body above, voxels) of each disc, lowest first; index -1 .. len(bodies) - 1.
 
     Index n means: between body n and the body below it. A part above the highest body has the index
-    len(bodies): its upper vertebra is outside the image.
+    len(bodies): its upper vertebra is outside the image. Parts far from every body are left out.
     """
     centres = np.stack([b.centre_mm[1:] for b in bodies])
     axes, _ = spine_axes(centres)
+    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
+    reach_mm = MAX_DISC_RATIO * float(np.median(steps)) if len(steps) else np.inf
     groups: dict[int, list[NDArray[np.intp]]] = {}
     for voxels in parts:
         centre = voxels.mean(0)[1:] * spacing_mm[1:]
+        if np.linalg.norm(centre - centres, axis=1).min() > reach_mm:
+            continue  # away from the column: fat, a tongue, a vessel
         below = ((centre - centres) * axes).sum(1) > 0  # the part lies below body n
         nearest = int(np.linalg.norm(centre - centres, axis=1).argmin())
         upper = nearest if below[nearest] else nearest + 1

@@ -155,7 +155,7 @@ def test_few_slices(slices):
     assert len(label_levels(segmentation(structures), volume()).vertebrae) == 6
 
 
-def test_a_neck_is_numbered_from_the_axis():
+def neck():
     s = np.zeros((SLICES, ROWS, COLUMNS), np.uint8)
     s[1:-1, 20:58, 90:110] = Structure.C2
     s[2:5, 10:24, 78:86] = Structure.C1
@@ -165,8 +165,22 @@ def test_a_neck_is_numbered_from_the_axis():
         s[1:-1, row : row + 16, 90:110] = Structure.BODY
         row += 22
     s[2:5, 5:row, 116:132] = Structure.CORD
-    spine = label(s)
+    return s
+
+
+def test_a_neck_is_numbered_from_the_axis():
+    spine = label(neck())
     assert [v.name for v in spine.vertebrae] == ["C7", "C6", "C5", "C4", "C3", "C2"]
     assert spine.numbering.method == "axis"
     assert spine.discs[-1].level == "C2/C3"
     assert (spine.mask == 24).any()
+
+
+def test_what_looks_like_body_and_disc_in_the_mouth_is_neither():
+    s = neck()
+    s[2:5, 84:102, 30:50] = Structure.BODY  # where C3 or C4 would be, were it not for the throat between
+    s[2:5, 40:46, 20:44] = Structure.DISC
+    spine = label(s)
+    assert [v.name for v in spine.vertebrae] == ["C7", "C6", "C5", "C4", "C3", "C2"]
+    assert (spine.mask[:, :, :60] == 0).all()
+    assert len(spine.discs) == 5
