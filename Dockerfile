@@ -1,6 +1,7 @@
 # The image of a grand-challenge.org algorithm: reads /input, writes /output, needs no network and no root.
 #     docker build -t spine .                          one process a case (exec)
 #     docker build -t spine --build-arg API=invoke .   HTTP server on port 4743 (invoke)
+#     docker build -t spine --build-arg REQUIREMENTS=requirements-gpu.txt .     for an NVIDIA GPU; never tried on one
 # BASE may carry a digest. Classic builder's syntax only, so that every engine builds it.
 ARG BASE=python:3.11-slim-bookworm
 ARG API=exec

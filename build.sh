@@ -3,6 +3,7 @@
 # exec; or invoke, a server). Later arguments go to `docker build`, for example
 #     ./build.sh -- --build-arg BASE=python:3.11-slim-bookworm@sha256:...
 #     API=invoke TAG=spine:serve ./build.sh -- --network host
+#     TAG=spine:gpu ./build.sh -- --build-arg REQUIREMENTS=requirements-gpu.txt      for an NVIDIA GPU; never tried on one
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

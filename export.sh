@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # export.sh: writes what is uploaded to dist/: the image $TAG (default spine, made by build.sh) as
-# spine-VERSION.tar.gz, the model as model.tar.gz (the same bytes for the same model), and SHA256SUMS.
+# spine-VERSION.tar.gz, the model as model.tar.gz (the same bytes for the same model), what the image is made of as
+# sbom.cdx.json (CycloneDX) with its licences as licences.csv, and SHA256SUMS.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -23,6 +24,9 @@ mv "dist/spine-$version.tar.gz.part" "dist/spine-$version.tar.gz"
 tar -C model --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -cf - . \
     | gzip -n -9 >dist/model.tar.gz.part
 mv dist/model.tar.gz.part dist/model.tar.gz
+inside() { docker run --rm -i --network none --read-only --cap-drop ALL --entrypoint python "$tag" - "$@" <lab/sbom.py; }
+inside >dist/sbom.cdx.json
+inside --licences >dist/licences.csv
 cd dist
-sha256sum "spine-$version.tar.gz" model.tar.gz | tee SHA256SUMS
+sha256sum "spine-$version.tar.gz" model.tar.gz sbom.cdx.json licences.csv | tee SHA256SUMS
 du -b "spine-$version.tar.gz" model.tar.gz | awk '{ printf "%s: %.1f MB\n", $2, $1 / 1e6 }'

@@ -17,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run what `argv` asks for; returns the exit code. Heavy imports wait until the arguments are known to be good."""
     arguments = parse(argv, OWN_MODEL)
     debug = os.environ.get("SPINE_DEBUG") == "1"
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's matrices are small: its threads only wait and spin
     from spine import case
 
     def load() -> Any:
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         files, folder = arguments.files, arguments.input
         reader = partial(read.read_files, *files) if files else partial(read.read_study, folder)
         prior = partial(read.read_prior, arguments.prior, arguments.prior_years) if arguments.prior else None
-        return pipeline.run(reader, models, arguments.output, progress, prior)
+        return pipeline.run(reader, models, arguments.output, progress, prior, arguments.extras)
 
     def tell(outcome: case.Outcome) -> None:
         sys.stderr.write((outcome.trace if debug else "") + outcome.sentence + "\n")

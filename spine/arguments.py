@@ -39,6 +39,13 @@ def parse(argv: list[str] | None, own_model: Path) -> argparse.Namespace:
         "--progress", action="store_true", help="for a person: a bar on a terminal, and what was found in three lines"
     )
     parser.add_argument("--serve", action="store_true", help="answer GET /health and POST /invoke, models loaded once")
+    parser.add_argument("--html", action="store_true", help="also write spine-report.html, to look through the images")
+    parser.add_argument("--fhir", action="store_true", help="also write spine-fhir.json, a FHIR R4 bundle")
+    parser.add_argument(
+        "--dicom",
+        action=argparse.BooleanOptionalAction,
+        help="also write DICOM objects of the source's study (default: where --image or --t1 is DICOM)",
+    )
     arguments = parser.parse_args(argv)
     named = [arguments.image, arguments.t1, arguments.axial, arguments.xray, arguments.clinical]
     arguments.files = named if any(named) else None
@@ -46,7 +53,16 @@ def parse(argv: list[str] | None, own_model: Path) -> argparse.Namespace:
         parser.error("named files need --output, and neither --input nor --serve")
     if (arguments.prior and arguments.serve) or (arguments.prior_years is not None and not arguments.prior):
         parser.error("--prior goes with one case, and --prior-years with --prior")
+    arguments.extras = _extras(arguments)
     arguments.input = arguments.input or PLATFORM_INPUT
     arguments.output = arguments.output or PLATFORM_OUTPUT
     arguments.model = arguments.model or (PLATFORM_MODEL if (PLATFORM_MODEL / SETTINGS).exists() else own_model)
     return arguments
+
+
+def _extras(arguments: argparse.Namespace) -> frozenset[str]:
+    """What is written beside the outputs; see export.settle_extras."""
+    wanted = {name for name in ("html", "fhir", "dicom") if getattr(arguments, name)}
+    if arguments.dicom is None and arguments.files:
+        wanted.add("dicom_if_source")
+    return frozenset(wanted)

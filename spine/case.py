@@ -18,6 +18,8 @@ from spine.records import Report
 
 DONE, SOFTWARE_FAILED, INTERRUPTED, TERMINATED = 0, 3, 130, 143
 LOADING = "loading the models"  # what happens before the first stage
+# How libraries that have no MemoryError say so.
+OUT_OF_MEMORY = ("failed to map segment", "Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc")
 MAX_SENTENCE = 1_000  # characters of a message that go to a user
 
 
@@ -115,7 +117,7 @@ def explain(fault: BaseException, stage: str) -> tuple[int, str]:
         return TERMINATED, f"The software was asked to stop in {stage}: no results were written."
     if isinstance(fault, KeyboardInterrupt):
         return INTERRUPTED, f"The software was interrupted in {stage}: no results were written."
-    if isinstance(fault, MemoryError):
+    if isinstance(fault, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
         return SOFTWARE_FAILED, f"The software ran out of memory in {stage}: more memory or a smaller image is needed."
     detail = f": {text.rstrip('.')}" if text else ""
     return SOFTWARE_FAILED, f"The software failed in {stage}: {type(fault).__name__}{detail}."[:MAX_SENTENCE]

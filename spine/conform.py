@@ -21,6 +21,9 @@ CANONICAL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 BODY_FRACTION = 0.08  # voxels brighter than this share of the 99.5th percentile count as body
 BODY_PERCENTILE = 95.0  # of the body, becomes 1
 MAX_INTENSITY = 2.5
+# Voxels on the model's grid. Each is kept with ten probabilities: at this number the whole path needs about 3 GB, and
+# it needs no more for larger series, whose slices are averaged further than usual.
+GRID_VOXELS_MAX = 64_000_000
 THICK_STACK_MM = 2.0  # rows or columns coarser than this, and coarser than the slices: not a sagittal stack
 
 
@@ -44,12 +47,13 @@ def conform_series(series: Series, grid: GridSettings) -> Volume:
     spacing = tuple(series.grid.spacing_mm[a] for a in axes)
     _refuse_other_planes(series, spacing)
     array = to_canonical(series.array, axes, flips)
-    factor = thinning_factor(spacing[0], array.shape[0], grid.slice_mm_min)
     scale = intensity_scale(array)
     rows = resampling_matrix(array.shape[1], spacing[1], grid.pixel_mm)
     columns = resampling_matrix(array.shape[2], spacing[2], grid.pixel_mm)
-    slices = -(-array.shape[0] // factor)
     padded = [-(-m.shape[0] // grid.multiple) * grid.multiple for m in (rows, columns)]
+    usual = thinning_factor(spacing[0], array.shape[0], grid.slice_mm_min)
+    factor = max(usual, min(affordable_factor(array.shape[0], *padded), array.shape[0]))
+    slices = -(-array.shape[0] // factor)
     out = np.zeros((slices, *padded), np.float32)
     for s in range(slices):
         slab = array[s * factor : (s + 1) * factor]
@@ -65,7 +69,7 @@ def conform_series(series: Series, grid: GridSettings) -> Volume:
         source=series.grid,
         axes=axes,
         flips=flips,
-        flags=("one_slice",) if slices == 1 else (),
+        flags=("one_slice",) * (slices == 1) + ("slices_averaged",) * (factor > usual),
     )
 
 
@@ -98,6 +102,11 @@ def from_canonical(array: NDArray[np.uint8], axes: tuple[int, int, int], flips: 
 def thinning_factor(slice_mm: float, slices: int, slice_mm_min: float) -> int:
     """How many neighbouring slices are averaged into one, so that slices lie about `slice_mm_min` apart or more."""
     return max(1, min(int(slice_mm_min / slice_mm + 0.25), slices))
+
+
+def affordable_factor(slices: int, rows: int, columns: int) -> int:
+    """How many neighbouring slices must become one for the model's grid to hold at most GRID_VOXELS_MAX voxels."""
+    return -(-slices // max(1, GRID_VOXELS_MAX // (rows * columns)))
 
 
 def intensity_scale(array: NDArray[np.generic]) -> float:
@@ -167,8 +176,8 @@ class _FinePlanes:
     ) -> None:
         self._probabilities, self._structures, self._mask = probabilities, structures, mask
         self._rows, self._columns = matrices
-        self._nearest = np.ix_(self._rows.argmax(1), self._columns.argmax(1))
-        self._kept: dict[int, tuple[NDArray[np.float32], NDArray[np.uint8]]] = {}
+        self._near_row, self._near_column = self._rows.argmax(1), self._columns.argmax(1)
+        self._kept: dict[int, tuple[NDArray[np.float32], list[NDArray[np.uint8]]]] = {}
 
     def at(self, position: float) -> NDArray[np.uint8]:
         """Labels of the stored slice that lies at `position` on the model's slice axis."""
@@ -177,24 +186,48 @@ class _FinePlanes:
         pair = (low, low + 1) if share > 0 else (low, low)
         self._kept = {s: self._kept[s] if s in self._kept else self._plane(s) for s in set(pair)}
         (p0, n0), (p1, n1) = self._kept[pair[0]], self._kept[pair[1]]
-        kind = np.argmax(p0 if share == 0 else (1 - share) * p0 + share * p1, 0)[None]
+        kind = _largest(p0 if share == 0 else (1 - share) * p0 + share * p1)
         first, second = (n0, n1) if share <= 0.5 else (n1, n0)
-        label = np.take_along_axis(first, kind, 0)[0]
-        other = np.take_along_axis(second, kind, 0)[0]
-        label = np.where(label == 0, other, label)  # where the nearer slice holds nothing of that kind
-        return np.where(label == _REMOVED, np.uint8(0), label)
+        out = np.zeros(kind.shape, np.uint8)
+        for n in range(1, len(KINDS)):
+            rows, columns = np.nonzero(kind == n)
+            near = self._near_row[rows], self._near_column[columns]
+            label = first[n - 1][near]
+            # Where the nearer slice holds nothing of that kind, the other one tells.
+            out[rows, columns] = np.where(label == 0, second[n - 1][near], label)
+        out[out == _REMOVED] = 0
+        return out
 
-    def _plane(self, s: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _plane(self, s: int) -> tuple[NDArray[np.float32], list[NDArray[np.uint8]]]:
+        """Probability of each kind on the stored grid, and the labels of each but the background on the model's."""
         probability = np.empty((len(KINDS), len(self._rows), len(self._columns)), np.float32)
-        near = np.zeros((len(KINDS), len(self._rows), len(self._columns)), np.uint8)
+        labels = []
+        kind_of = _KIND_OF[self._structures[s]]
+        # What the network called S1 and label.py found to be L5: there the probability of S1 speaks for a vertebra.
+        renamed = (self._structures[s] == Structure.S1) & (self._mask[s] > 0)
+        kind_of[renamed] = _VERTEBRA
+        moved = self._probabilities[Structure.S1, s] * _spread(renamed.astype(np.uint8))
+        label = np.where(self._mask[s] == 0, np.uint8(_REMOVED), self._mask[s])
         for n, members in enumerate(KINDS):
             merged = self._probabilities[list(members), s].sum(0, dtype=np.float32)
+            if n == _BACKGROUND:
+                merged -= moved
+            elif n == _VERTEBRA:
+                merged += moved
             probability[n] = self._rows @ merged @ self._columns.T
             if n:
-                inside = np.isin(self._structures[s], members)
-                label = np.where(inside, np.where(self._mask[s] == 0, _REMOVED, self._mask[s]), 0).astype(np.uint8)
-                near[n] = _spread(label)[self._nearest]
-        return probability, near
+                labels.append(_spread(np.where(kind_of == n, label, np.uint8(0))))
+        return probability, labels
+
+
+def _largest(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(rows, columns) index of the largest of (kind, rows, columns): argmax over the first axis, plane by plane."""
+    best = probability[0].copy()
+    index = np.zeros(best.shape, np.uint8)
+    for n in range(1, len(probability)):
+        np.putmask(index, probability[n] > best, np.uint8(n))
+        np.maximum(best, probability[n], out=best)
+    return index
 
 
 # What a voxel of the output can be: background (the sacrum has no label there), vertebra, disc, canal.
@@ -204,6 +237,8 @@ KINDS: tuple[tuple[int, ...], ...] = (
     (Structure.DISC,),
     (Structure.CANAL, Structure.CORD),
 )
+_BACKGROUND, _VERTEBRA = 0, 1  # places in KINDS
+_KIND_OF = np.array([next(n for n, k in enumerate(KINDS) if structure in k) for structure in Structure], np.uint8)
 _REMOVED = 255  # found by the network, taken out again by label.py
 _SPREAD = 2  # voxels: interpolated borders lie at most one voxel away from those on the model's grid
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spine.conform import conform_study, restore
+from spine.export import export_report, settle_extras
 from spine.fuse import fuse_findings
 from spine.grade import grade_levels
 from spine.label import label_levels
 from spine.measure import measure_levels
+from spine.memory import require_memory
+from spine.quality import QualityModel, judge_quality, read_quality, withhold_grades, withhold_measurements
 from spine.records import Findings, Report, RunFacts, Study
 from spine.report import compose_report
 from spine.runners import Runner, open_runner
@@ -22,7 +25,7 @@ from spine.segment import segment_volume
 from spine.settings import Settings, read_settings
 from spine.write import write_outputs
 
-STAGES = ("read", "conform", "segment", "label", "measure", "grade", "fuse", "report", "write")
+STAGES = ("read", "conform", "segment", "label", "judge", "measure", "grade", "fuse", "report", "export", "write")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Models:
     settings: Settings
     segmenter: Runner
     grader: Runner
+    quality: QualityModel
     folder: Path
 
 
@@ -61,10 +65,10 @@ def open_models(model_dir: Path, runner: str = "auto") -> Models:
         ModelError: settings or a network are missing, damaged or not the ones that belong together.
     """
     settings = read_settings(model_dir)
-    segmenter, grader = (
-        open_runner(model_dir / part.file, part.sha256, runner) for part in (settings.segmenter, settings.grader)
-    )
-    return Models(settings, segmenter, grader, model_dir)
+    segmenter = open_runner(model_dir / settings.segmenter.file, settings.segmenter.sha256, runner)
+    # The grader takes a few milliseconds: less than the way to a GPU and back.
+    grader = open_runner(model_dir / settings.grader.file, settings.grader.sha256, "cpu")
+    return Models(settings, segmenter, grader, read_quality(model_dir, settings), model_dir)
 
 
 def run(
@@ -73,36 +77,45 @@ def run(
     output_dir: Path,
     progress: Callable[[str], None] | None = None,
     prior: Callable[[], Mapping[str, Any]] | None = None,
+    extras: Set[str] = frozenset(),
 ) -> Report:
     """One case, from `read` to the files in `output_dir`: all of them, or none and a SpineError.
 
-    `prior` reads the report of an earlier study of the same patient.
+    `prior` reads the report of an earlier study of the same patient. `extras` names what is written beside the
+    outputs: see export.settle_extras.
     """
     settings, clock = models.settings, Clock(progress)
     with clock("read"):
-        study = read()
+        wanted, study = settle_extras(extras, read())
         earlier = prior() if prior is not None else None
     with clock("conform"):
         volume = conform_study(study, settings.grid)
+        require_memory(volume.array.size)
     with clock("segment"):
         segmentation = segment_volume(volume, models.segmenter, settings.segmenter)
     with clock("label"):
         spine = label_levels(segmentation, volume)
         mask = restore(spine, segmentation, volume)
+    with clock("judge"):
+        quality = judge_quality(study.primary, volume, segmentation, spine, models.quality)
     with clock("measure"):
-        measurements = measure_levels(spine, volume, study.clinical)
+        found = measure_levels(spine, volume, study.clinical)
+        measurements = withhold_measurements(found, quality.doubts)
     with clock("grade"):
-        grades = grade_levels(volume, spine, measurements, models.grader)
+        grades = withhold_grades(grade_levels(volume, spine, found, models.grader), quality.doubts)
     with clock("fuse"):
         advice = fuse_findings(measurements, grades, study.clinical, settings.fusion, models.folder, earlier)
     with clock("report"):
         facts = RunFacts(
-            models={part.file: part.sha256 for part in (settings.segmenter, settings.grader)},
+            models={part.file: part.sha256 for part in (settings.segmenter, settings.grader, settings.quality)},
             runner=segmentation.runner,
             seconds=dict(clock.seconds),
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         )
-        report = compose_report(study, volume, segmentation, spine, Findings(measurements, grades, advice), facts)
+        findings = Findings(measurements, grades, advice, quality)
+        report = compose_report(study, volume, segmentation, spine, findings, facts, "html" in wanted)
+    with clock("export"):
+        objects = export_report(report, mask, study.primary, wanted)
     with clock("write"):
-        write_outputs(report, mask, study, output_dir)
+        write_outputs(report, mask, study, output_dir, objects)
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ class Series:
     array: NDArray[Any]
     grid: Grid
     tags: Mapping[str, str] = field(default_factory=dict)  # harmless DICOM facts: modality, field strength, ...
+    files: tuple[Path, ...] = ()  # DICOM files it was read from, one a slice in the order of k; empty for other kinds
+    frames: tuple[int, ...] = ()  # where one enhanced DICOM file holds them all: its frame at each k, from 0
 
 
 @dataclass(frozen=True)
@@ -176,12 +179,34 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """Why findings are withheld."""
+
+    subject: str | None  # 'L4/L5' (level), 'L4' (body); None: wherever the structure is used
+    structure: str | None  # 'vertebra', 'disc', 'canal'; None: every structure of the subject
+    reason: str
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How far the image and the answer can be trusted."""
+
+    spine_prob: float  # that the image shows a spine which the network can read
+    image: Mapping[str, float]  # what was measured of the image; quantities end in their unit
+    predicted_dice: Mapping[str, float]  # 'vertebra', 'disc', 'canal' -> Dice that a reference would give
+    confidence: Mapping[str, float]  # the same structures -> calibrated share of voxels that are right
+    flags: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
+
+
+@dataclass(frozen=True)
 class Findings:
     """What was found in the images of one case and what it means."""
 
     measurements: tuple[Measurement, ...]
     grades: tuple[Grade, ...]
     advice: Advice
+    quality: Quality | None = None  # None: not judged
 
 
 @dataclass(frozen=True)
@@ -202,3 +227,4 @@ class Report:
     degeneration: Mapping[str, Any]  # accelerated-degeneration-likelihood.json
     outcome: Mapping[str, Any]  # spine-treatment-outcome-prediction.json
     pdf: bytes  # spine-report.pdf
+    html: bytes = b""  # spine-report.html, empty where it was not asked for

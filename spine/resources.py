@@ -40,20 +40,26 @@ def output_sockets() -> tuple[Socket, ...]:
     return _all_sockets()["outputs"]
 
 
+def extra_outputs() -> tuple[Socket, ...]:
+    """Files that a user may ask for beside the outputs; the platform knows none of them."""
+    return _all_sockets()["extras"]
+
+
 @lru_cache(maxsize=8)
 def load_schema(name: str) -> Any:
-    """The JSON schema `resources/<name>`."""
+    """The JSON document `resources/<name>`: a schema, or the table of codes."""
     return json.loads((RESOURCES / name).read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=8)
 def _validator(schema: str) -> Any:
-    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
 
-    return Draft202012Validator(load_schema(schema))
+    loaded = load_schema(schema)
+    return validator_for(loaded)(loaded)
 
 
 def violations(document: Any, schema: str) -> Iterator[Any]:
-    """Where `document` breaks the draft 2020-12 schema `resources/<schema>`: jsonschema ValidationErrors."""
+    """Where `document` breaks the schema `resources/<schema>`, of the draft it states: jsonschema ValidationErrors."""
     found: Iterator[Any] = _validator(schema).iter_errors(document)
     return found

@@ -39,6 +39,18 @@ class GraderSettings:
 
 
 @dataclass(frozen=True)
+class QualitySettings:
+    """Group `quality`: the learnt models of doubt and their thresholds, written by lab.evaluate.run_quality."""
+
+    file: str
+    sha256: str
+    refuse_below_prob: float  # P(readable spine) below which the input is refused
+    flag_below_prob: float  # ... below which the report is flagged
+    flag_below_dice: float  # predicted Dice of the case below which the report is flagged
+    withhold_below_dice: float  # predicted Dice of a structure below which its findings are not measurable
+
+
+@dataclass(frozen=True)
 class FusionSettings:
     """Group `fusion` of the settings; the defaults are meant for a hospital that has no cohort of its own yet."""
 
@@ -69,6 +81,7 @@ class Settings:
     grid: GridSettings
     segmenter: SegmenterSettings
     grader: GraderSettings
+    quality: QualitySettings
     fusion: FusionSettings
 
 
@@ -93,5 +106,6 @@ def read_settings(model_dir: Path) -> Settings:
         grid=_build(GridSettings, settings.grid, f"{path}: grid"),
         segmenter=_build(SegmenterSettings, settings.segmenter, f"{path}: segmenter"),
         grader=_build(GraderSettings, settings.grader, f"{path}: grader"),
+        quality=_build(QualitySettings, settings.quality, f"{path}: quality"),
         fusion=_build(FusionSettings, settings.fusion, f"{path}: fusion"),
     )

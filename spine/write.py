@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,24 @@ from numpy.typing import NDArray
 
 from spine.errors import OutputError, SoftwareError
 from spine.records import Grid, Report, Study
-from spine.resources import Socket, output_sockets, violations
+from spine.resources import Socket, extra_outputs, output_sockets, violations
 
 STAGING_PREFIX = ".partial-"
 IMAGE_NAME = "output.mha"
 # zlib level of the mask. Best of 5 on SPIDER masks of 13 x 512 x 640 on one core, ms and kB: 1: 4.2, 144; 2: 5.1, 78;
 # 3: 5.7, 61; 4: 5.3, 55; 5: 6.4, 47; 6: 10.5, 40; 9: 73, 35. Level 4 has most of the gain at none of the cost.
 COMPRESSION_LEVEL = 4
+NO_EXTRAS: Mapping[str, bytes] = MappingProxyType({})
 
 
-def write_outputs(report: Report, mask: NDArray[np.uint8], study: Study, output_dir: Path) -> None:
-    """Write every output socket into `output_dir`, or nothing.
+def write_outputs(
+    report: Report,
+    mask: NDArray[np.uint8],
+    study: Study,
+    output_dir: Path,
+    extras: Mapping[str, bytes] = NO_EXTRAS,
+) -> None:
+    """Write every output socket into `output_dir`, and `extras`, or nothing.
 
     The files are made complete in a hidden folder inside `output_dir` (which may be a mount point and cannot itself be
     renamed) and then moved into place. Outputs of an earlier case are replaced; after a failure none is left.
@@ -36,12 +44,13 @@ def write_outputs(report: Report, mask: NDArray[np.uint8], study: Study, output_
         mask: uint8 with axes (k, j, i) on the grid of `study.primary`.
         study: the case that was read.
         output_dir: made when it does not exist.
+        extras: slug of resources.extra_outputs -> content, for those that were asked for.
 
     Raises:
         OutputError: the folder cannot be written to, is full, or holds an image that is not ours.
         SoftwareError: a document breaks its schema or the mask does not fit the grid.
     """
-    documents = _documents(report)
+    documents = {**_documents(report), **_extra_documents(extras)}
     grid = study.primary.grid
     if mask.dtype != np.uint8 or mask.shape != grid.size[::-1]:
         raise SoftwareError(
@@ -51,7 +60,7 @@ def write_outputs(report: Report, mask: NDArray[np.uint8], study: Study, output_
         output_dir.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=output_dir))
         for relative, content in documents.items():
-            _write_bytes(staging / relative, content)
+            _write_bytes(staging / Path(relative).name, content)
         _write_mask(mask, grid, staging / IMAGE_NAME)
         _clear(output_dir, keep=staging)
         _place(staging, output_dir)
@@ -93,6 +102,12 @@ def _documents(report: Report) -> dict[str, bytes]:
         elif socket.super_kind == "File":
             found[socket.relative_path] = report.pdf
     return found
+
+
+def _extra_documents(extras: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Relative path -> content of what was asked for beside the outputs."""
+    paths = {socket.slug: socket.relative_path for socket in extra_outputs()}
+    return {paths[slug]: content for slug, content in extras.items()}
 
 
 def _json_bytes(document: Mapping[str, Any], socket: Socket) -> bytes:
@@ -148,11 +163,21 @@ def _target(output_dir: Path, socket: Socket) -> Path:
 
 
 def _place(staging: Path, output_dir: Path) -> None:
-    for socket in output_sockets():
+    for socket in (*output_sockets(), *extra_outputs()):
         target = _target(output_dir, socket)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staging / target.name, target)
+        if (staging / target.name).exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / target.name, target)
     staging.rmdir()
+
+
+def _clear_extras(output_dir: Path) -> None:
+    """Remove what an earlier case left beside the outputs; its folder too, unless somebody put more into it."""
+    for socket in extra_outputs():
+        target = _target(output_dir, socket)
+        target.unlink(missing_ok=True)
+        if target.parent != output_dir and target.parent.is_dir() and not any(target.parent.iterdir()):
+            target.parent.rmdir()
 
 
 def _clear(output_dir: Path, keep: Path | None = None) -> None:
@@ -161,6 +186,7 @@ def _clear(output_dir: Path, keep: Path | None = None) -> None:
     for leftover in output_dir.glob(f"{STAGING_PREFIX}*"):
         if leftover != keep:
             shutil.rmtree(leftover)
+    _clear_extras(output_dir)
     for socket in output_sockets():
         target = _target(output_dir, socket)
         target.unlink(missing_ok=True)

@@ -1,60 +1,55 @@
-"""Time and memory of the whole path, cold (a process a case) and warm (models loaded), on two study sizes.
+"""Time and memory of the whole path, beside nnU-Net's own predictor in the same run.
 
-    python -m lab.benchmark --out docs/benchmark [--repeats 5] [--size routine|isotropic]
+    python -m lab.benchmark --out docs/benchmark [--repeats 5] [--size routine|isotropic|thick]
+        [--peer none|estimate|no_mirror|default]... [--peer-python PYTHON]
 
-The studies are the bundled synthetic case resampled to the size: contents hardly matter for the time. Wall
-seconds and the operating system's own peak memory of each process; medians, smallest and largest. The matmul
-probe is the machine's own peak in float32 at that moment, for the share that the network stage reaches.
+Cold: a process a case. Warm: models loaded. Medians, smallest and largest. The matmul probe (float32, the network's own
+precision) runs before every warm case; the best of all is the machine's measured peak, of which the shares are.
+
+The peer runs on the routine study, in each mode that is named; its modes are those of lab.benchmark.peer and need
+requirements-benchmark.txt, perhaps in an environment of its own (--peer-python). On two cores `no_mirror` takes a
+minute and a half and `default` twelve. Ratios compare the peer's prediction alone with our whole path, from reading to
+writing. Needs a quiet machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-import time
-from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
-import SimpleITK as sitk  # noqa: N813  the name its own documentation uses
-
-from spine import pipeline
-from spine.read import read_study
-from spine.runners import available_threads
-
-ROOT = Path(__file__).parents[2]
-CASE = ROOT / "test" / "input" / "lumbar"
-SIZES = {  # (slices, rows, columns) and (slice, row, column) spacing in mm
-    "routine": ((18, 448, 448), (4.0, 0.6, 0.6)),
-    "isotropic": ((120, 512, 512), (0.6, 0.6, 0.6)),
-}
+from lab.benchmark.cases import ROOT, SIZES, write_case
+from lab.benchmark.machine import describe, matmul_gflops, network_work
+from lab.benchmark.peer_modes import MODES
+from lab.benchmark.stages import cold, start_s, warm
+from spine.settings import read_settings
 
 
 def main() -> None:
     """Measure, print and store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmark"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmark")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--size", choices=tuple(SIZES), action="append")
+    parser.add_argument("--peer", choices=("none", *MODES), action="append", default=[])
+    parser.add_argument("--peer-python", default=sys.executable, help="the Python of requirements-benchmark.txt")
     args = parser.parse_args()
+    probes: list[float] = []
     result: dict[str, Any] = {
-        "machine": {"processor": _processor(), "threads": available_threads(), "python": platform.python_version()},
-        "matmul_gflops": round(matmul_probe(), 1),
-        "studies": {},
+        "machine": describe(),
+        "help_s": [start_s() for _ in range(args.repeats)],
+        "studies": {name: study(name, args.repeats, probes) for name in args.size or ("routine", "isotropic")},
     }
-    for name in args.size or SIZES:
-        with tempfile.TemporaryDirectory() as folder:
-            case = write_case(Path(folder) / "input", *SIZES[name])
-            result["studies"][name] = {
-                "cold": [cold(case, Path(folder) / f"cold{n}") for n in range(args.repeats)],
-                "warm": warm(case, Path(folder) / "warm", args.repeats),
-            }
+    result["matmul_gflops"] = round(max(probes), 1)
+    for name, found in result["studies"].items():
+        found["work"] = work(found, result["matmul_gflops"])
+        modes = [mode for mode in args.peer if mode != "none"] if name == "routine" else []
+        found["peers"] = [peer(args.peer_python, name, mode) for mode in modes]
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     text = table(result)
@@ -62,62 +57,44 @@ def main() -> None:
     print(text)
 
 
-def write_case(folder: Path, size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Path:
-    """The bundled case's sagittal T2 series on another grid, in the platform's layout."""
-    source = sitk.ReadImage(str(next((CASE / "images" / "sagittal-spine-mri").iterdir())))
-    target = sitk.Image(*size[::-1], sitk.sitkInt16)
-    target.SetSpacing(spacing_mm[::-1])
-    target.SetDirection(source.GetDirection())
-    centre = source.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in source.GetSize()])
-    target.SetOrigin((0.0, 0.0, 0.0))
-    own = target.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in target.GetSize()])
-    target.SetOrigin([c - o for c, o in zip(centre, own, strict=True)])
-    moved = sitk.Resample(source, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkInt16)
-    (folder / "images" / "sagittal-spine-mri").mkdir(parents=True)
-    sitk.WriteImage(moved, str(folder / "images" / "sagittal-spine-mri" / "case.mha"), useCompression=True)
-    socket = {"slug": "sagittal-spine-mri", "relative_path": "images/sagittal-spine-mri", "super_kind": "Image"}
-    (folder / "inputs.json").write_text(json.dumps([{"socket": socket, "value": None}]), encoding="utf-8")
-    return folder
+def study(name: str, repeats: int, probes: list[float]) -> dict[str, Any]:
+    """Cold and warm runs of the study `name`; the matmul probes are added to `probes`."""
+    with tempfile.TemporaryDirectory() as folder:
+        case = write_case(Path(folder) / "input", *SIZES[name])
+        return {
+            "cold": [cold(case, Path(folder) / f"cold{n}") for n in range(repeats)],
+            "warm": warm(case, Path(folder) / "warm", repeats, lambda: probes.append(matmul_gflops(repeats=2))),
+        }
 
 
-def cold(case: Path, output: Path) -> dict[str, float]:
-    """One process from start to outputs: wall seconds and its peak memory in MB."""
-    output.mkdir()
-    command = [sys.executable, str(ROOT / "process.py"), "--input", str(case), "--output", str(output)]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"process.py ended with {process.returncode}")
-    return {"wall_s": round(time.perf_counter() - start, 2), "peak_mb": round(usage.ru_maxrss / 1024)}
+def work(found: dict[str, Any], peak_gflops: float) -> dict[str, float]:
+    """What the network computed and moved in one case, and its share of the measured peak."""
+    model = ROOT / "model" / read_settings(ROOT / "model").segmenter.file
+    each, inputs = network_work(model, found["warm"]["shape"]), found["warm"]["inputs"]
+    gflop = each.flop * inputs / 1e9
+    network_s, segment_s = (median(run[key] for run in found["warm"]["runs"]) for key in ("network", "segment"))
+    return {
+        "network_gflop": round(gflop, 1),
+        "network_gb_moved_estimate": round(each.bytes_moved * inputs / 1e9, 2),
+        "network_gflops": round(gflop / network_s, 1),
+        "network_share_of_peak": round(gflop / network_s / peak_gflops, 3),
+        "segment_share_of_peak": round(gflop / segment_s / peak_gflops, 3),
+    }
 
 
-def warm(case: Path, output: Path, repeats: int) -> list[dict[str, float]]:
-    """Seconds of each stage with loaded models; the first, unmeasured case compiles the network for its shape."""
-    models = pipeline.open_models(ROOT / "model", "cpu")
-    runs = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        report = pipeline.run(partial(read_study, case), models, output)
-        total = round(time.perf_counter() - start, 3)
-        runs.append({**report.report["software"]["seconds"], "total": total})
-    return runs[1:]
-
-
-def matmul_probe(size: int = 2048, repeats: int = 5) -> float:
-    """Best float32 matrix product in GFLOP/s with the threads this process may use."""
-    a = np.random.default_rng(0).random((size, size), np.float32)
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best / 1e9
+def peer(python: str, name: str, mode: str) -> dict[str, Any]:
+    """nnU-Net's predictor on a volume of the study's size, in a process of its own."""
+    shape, spacing = ([str(value) for value in values] for values in SIZES[name])
+    command = [python, "-m", "lab.benchmark.peer", "--shape", *shape, "--spacing", *spacing, "--mode", mode]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the peer ended with {done.returncode}: {done.stderr[-2000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown: medians, smallest and largest of every figure."""
+    """Markdown: medians, smallest and largest of every figure, then what follows from them."""
     machine = result["machine"]
     lines = [
         f"{machine['processor']}, {machine['threads']} threads, Python {machine['python']}; "
@@ -125,21 +102,35 @@ def table(result: dict[str, Any]) -> str:
         "",
         "| study | figure | median | smallest | largest |",
         "|---|---|---|---|---|",
+        row("", "process.py --help s", result["help_s"]),
     ]
-    for name, study in result["studies"].items():
-        for kind in ("cold", "warm"):
-            for key in study[kind][0]:
-                values = [run[key] for run in study[kind]]
-                spread = f"{np.median(values):.2f} | {min(values):.2f} | {max(values):.2f}"
-                lines.append(f"| {name} | {kind} {key} | {spread} |")
+    for name, found in result["studies"].items():
+        runs = {"cold": found["cold"], "warm": found["warm"]["runs"]}
+        lines += [
+            row(name, f"{kind} {key}", [run[key] for run in group]) for kind, group in runs.items() for key in group[0]
+        ]
+        lines += [f"| {name} | {key} | {value} | | |" for key, value in found["work"].items()]
+        lines += peer_rows(name, found)
     return "\n".join(lines) + "\n"
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
+def row(study_name: str, figure: str, values: list[float]) -> str:
+    """One line of the table."""
+    return f"| {study_name} | {figure} | {median(values):.2f} | {min(values):.2f} | {max(values):.2f} |"
+
+
+def peer_rows(name: str, found: dict[str, Any]) -> list[str]:
+    """The peer's seconds and memory, and how many times as long as our whole warm path they are."""
+    ours = median(run["total"] for run in found["warm"]["runs"])
+    lines = []
+    for told in found["peers"]:
+        what = f"nnU-Net {told['version']} {told['network']} {told['parameters_million']} M"
+        kind = " (estimated from one window)" if told["estimated"] else ""
+        for mode, seconds in told["seconds"].items():
+            lines.append(f"| {name} | {what}, {mode} s{kind} | {seconds:.1f} | | |")
+            lines.append(f"| {name} | times our whole path, {mode}{kind} | {seconds / ours:.1f} | | |")
+        lines.append(f"| {name} | {what}, peak_mb in mode {told['mode']} | {told['peak_mb']} | | |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 from lab.evaluate.agreement import bootstrap_by_patient
+from lab.evaluate.contents import show
 from lab.evaluate.derive import MEASURES, NOT_DEFINED, cell
-from lab.evaluate.document import show
 from lab.evaluate.run_external import read_raw
 
 Row = dict[str, Any]

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.evaluate.agreement import auc, balanced_accuracy, bland_altman, bootstrap_by_patient, icc_2_1, kappa
-from lab.evaluate.outcomes import area_under_risk_coverage, decision_curve, recalibration_study, risk_coverage
+from lab.evaluate.outcomes import area_under_risk_coverage, decision_curve, risk_coverage
+from lab.evaluate.recalibration import Recalibrate
 from lab.evaluate.statistics import Estimate, bootstrap_intervals, calibration_groups
 
 Raw = dict[str, Any]
@@ -30,8 +31,11 @@ NOT_PREDICTED = {"not_measurable": "nothing was predicted"}
 NOT_DEFINED = {"not_measurable": "not defined for this sample"}
 
 
-def derive(raw: list[Raw], draws: int = 500, recalibrate: bool = False) -> dict[str, Any]:
-    """All tables, by name: each a list of flat rows (cells are numbers, texts or `{"not_measurable": reason}`)."""
+def derive(raw: list[Raw], draws: int = 500, recalibrate: Recalibrate | None = None) -> dict[str, Any]:
+    """All tables, by name: each a list of flat rows (cells are numbers, texts or `{"not_measurable": reason}`).
+
+    `recalibrate` is one of the ways of `lab.evaluate.recalibration`.
+    """
     tables: dict[str, Any] = {
         "masks": list(_masks(raw, draws)),
         "instances": list(_instances(raw, draws)),
@@ -249,10 +253,22 @@ def _measurements(raw: list[Raw], draws: int) -> Iterator[Row]:
         yield result | _interval("bias", bias) | {key: cell(v) for key, v in limits.items() if key != "bias"}
 
 
-def _outcomes(raw: list[Raw], draws: int, recalibrate: bool) -> dict[str, Any]:
+def one_a_patient(raw: list[Raw]) -> list[Row]:
+    """Outcome rows with their owner's record, one a patient, treatment and outcome: the first with a probability."""
+    kept: dict[tuple[str, ...], Row] = {}
+    for case in raw:
+        for row in case.get("outcomes", ()):
+            own = {**row, **({"record": case["record"]} if "record" in case else {})}
+            key = (case["patient"], row["treatment"], row["outcome"])
+            if key not in kept or ("probability" in own and "probability" not in kept[key]):
+                kept[key] = own
+    return list(kept.values())
+
+
+def _outcomes(raw: list[Raw], draws: int, recalibrate: Recalibrate | None) -> dict[str, Any]:
     """One row a treatment and outcome, with its curves; patients of whom both outcome and probability are known."""
     table, curves, studies = [], {}, {}
-    rows = [row for case in raw for row in case.get("outcomes", ())]
+    rows = one_a_patient(raw)
     for key in dict.fromkeys((row["treatment"], row["outcome"]) for row in rows):
         own = [row for row in rows if (row["treatment"], row["outcome"]) == key]
         both = [row for row in own if "probability" in row]
@@ -260,17 +276,16 @@ def _outcomes(raw: list[Raw], draws: int, recalibrate: bool) -> dict[str, Any]:
         probability = np.asarray([row["probability"] for row in both], float)
         result: Row = {"treatment": key[0], "outcome": key[1], "n": len(both), "not_measured": len(own) - len(both)}
         result["events"] = int(observed.sum())
+        if recalibrate:
+            studies |= {name: _flat(study) for name, study in recalibrate(own, draws).items()}
         if min(observed.sum(), len(both) - observed.sum()) < MIN_EVENTS:
             table.append(result | {"auc": {"not_measurable": "fewer than two patients with or without the outcome"}})
             continue
         for name, estimate in bootstrap_intervals(observed, probability, resamples=draws, level=0.95).items():
             result |= _interval(name, estimate)
         table.append(result)
-        name = f"{key[0]}: {key[1]}"
         groups = calibration_groups(observed, probability, min(5, max(2, len(both) // 10)))
-        curves[name] = {"decision": decision_curve(observed, probability), "calibration": groups}
-        if recalibrate:
-            studies[name] = _flat(recalibration_study(observed, probability, draws=draws))
+        curves[f"{key[0]}: {key[1]}"] = {"decision": decision_curve(observed, probability), "calibration": groups}
     found: dict[str, Any] = {"outcomes": table, "outcome_curves": curves}
     return found | ({"recalibration": studies} if recalibrate else {})
 

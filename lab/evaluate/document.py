@@ -1,9 +1,8 @@
-"""Results -> one self-contained HTML document: tables, charts, gallery, checklists. No script, nothing from outside."""
+"""Results -> one document, as self-contained HTML (no script, nothing from outside) and as PDF for print."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +10,27 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lab.evaluate.charts import bland_altman_chart, case_picture, confusion_chart, dice_chart, outcome_chart, risk_chart
-from lab.evaluate.checklist import claim, tripod
+from lab.evaluate.contents import contents
 from lab.evaluate.derive import case_dice
+from lab.evaluate.document_pdf import write_pdf
 
 HERE = Path(__file__).parent
-FEW_PATIENTS = 30
 MAX_CHARTS = 12
 GALLERY_EACH = 2
 
 
-def write_document(results: dict[str, Any], raw: list[dict[str, Any]], inputs: Any, path: Path) -> None:
-    """Write the document of `results`. `inputs` (`run_external.Inputs`) tells where the gallery's files lie."""
+def write_document(results: dict[str, Any], raw: list[dict[str, Any]], inputs: Any, folder: Path) -> None:
+    """Write report.html and report.pdf of `results` into `folder`.
+
+    `inputs` (`run_external.Inputs`) tells where the gallery's files lie.
+    """
+    blocks = contents(results, raw, _charts(raw, results["tables"]), _gallery(raw, inputs))
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["show"] = show
-    tables = results["tables"]
-    text = environment.get_template("document.html.j2").render(
-        results=results,
-        tables=tables | {"recalibration": tables.get("recalibration")},
-        charts=_charts(raw, tables),
-        gallery=_gallery(raw, inputs),
-        failures=_failures(raw),
-        tripod=tripod(results, raw),
-        claim=claim(results, raw),
-        few=results["patients"] < FEW_PATIENTS,
-    )
-    path.write_text(text, encoding="utf-8")
-
-
-def show(row: Mapping[str, Any], key: str) -> str:
-    """The cell `key` of `row` as a person reads it: three decimals, the interval behind it, or why there is none."""
-    value = row.get(key, "")
-    if isinstance(value, dict):
-        return f"not measurable: {value['not_measurable']}"
-    if not isinstance(value, float):
-        return str(value)
-    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return f"{value:.3f} ({low:.3f} to {high:.3f})"
-    return f"{value:.3f}"
+    text = environment.get_template("document.html.j2").render(title=results["title"], blocks=blocks)
+    (folder / "report.html").write_text(text, encoding="utf-8")
+    write_pdf(blocks, results["title"], folder / "report.pdf")
 
 
 def _charts(raw: list[dict[str, Any]], tables: dict[str, Any]) -> dict[str, Any]:
@@ -87,12 +67,6 @@ def _gallery(raw: list[dict[str, Any]], inputs: Any) -> list[dict[str, Any]]:
     for title, case in wanted:
         name = case["case"]
         if name not in shown:
-            uri = case_picture(inputs.images.get(name), inputs.references[name], inputs.predictions[name])
-            shown[name] = {"title": title, "case": name, "dice": case_dice(case), "uri": uri}
+            chart = case_picture(inputs.images.get(name), inputs.references[name], inputs.predictions[name])
+            shown[name] = {"title": title, "case": name, "dice": case_dice(case), "chart": chart}
     return list(shown.values())
-
-
-def _failures(raw: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Cases whose masks could not be scored, where any of the cohort could be."""
-    failed = [(case["case"], case["masks"]["not_measurable"]) for case in raw if "not_measurable" in case["masks"]]
-    return failed if len(failed) < len(raw) else []

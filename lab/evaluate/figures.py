@@ -28,8 +28,14 @@ DOCUMENTS = ("README.md", "model/segmenter.md")
 SOURCES = {
     "segmenter test": "docs/segmenter/table_test.md",
     "segmenter val": "docs/segmenter/table_val.md",
+    "segmenter synthetic": "docs/segmenter/synthetic_only/table_test.md",
+    "crops": "docs/segmenter/crops_test.md",
+    "cervical": "docs/segmenter/table_cervical.md",
+    "candidates": "docs/segmenter/candidates.md",
+    "quality": "docs/quality/table.md",
     "grader test": "docs/grader/table_test.md",
     "benchmark": "docs/benchmark/benchmark.md",
+    "quality": "docs/quality/table.md",
 }
 
 

@@ -14,8 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from statsmodels.stats.proportion import proportion_confint
 
-from lab.evaluate.statistics import METRICS, calibration_groups, correct_optimism, performance
+from lab.evaluate.statistics import (
+    METRICS,
+    Estimate,
+    Optimism,
+    calibration_curve,
+    calibration_groups,
+    correct_optimism,
+    performance,
+)
 from lab.train.fusion_posterior import Normal, predict, prior_of, update, weak_prior
 from spine.fuse.models import OutcomeModel, Predictor
 
@@ -26,6 +35,8 @@ OUTCOME = "Chronic"
 FLAGS = ("Gender", "Radiation", "Smoking")
 IMPUTATIONS = 10
 TRAIN_SHARE = 2 / 3
+LEVEL = 0.95  # of every interval here
+CURVE_POINTS = 21
 TRANSFER_INTERCEPT_SD, TRANSFER_COEFFICIENT_SD = 0.5, 0.1  # as the runtime allows for another hospital
 
 
@@ -72,7 +83,7 @@ def transferred(model: OutcomeModel) -> Normal:
 
 
 def refit_study(path: Path, bootstrap: int, splits: int, seed: int = 0) -> dict[str, Any]:
-    """Apparent, optimism-corrected and held-back performance of the refit on the cohort at `path`."""
+    """Apparent, optimism-corrected and held-back performance and calibration curve of the refit on `path`."""
     columns, outcome, predictors = read_table(path)
     prior = weak_prior(predictors)
     blank = blank_model(predictors, prior)
@@ -81,16 +92,22 @@ def refit_study(path: Path, bootstrap: int, splits: int, seed: int = 0) -> dict[
         model = update(blank, columns[rows], outcome[rows], prior, IMPUTATIONS, seed)
         return lambda those: predict(model, columns[those])
 
-    corrected = correct_optimism(outcome, fit, bootstrap, seed=seed)
+    everyone = np.arange(len(outcome))
+    shown = fit(everyone)(everyone)
+    at = np.linspace(*np.quantile(shown, [0.05, 0.95]), CURVE_POINTS)
+
+    def measure(observed: Array, probability: Array) -> dict[str, float]:
+        curve = calibration_curve(observed, probability, at)
+        return performance(observed, probability) | {_point(i): float(value) for i, value in enumerate(curve)}
+
+    corrected = correct_optimism(outcome, fit, bootstrap, LEVEL, seed, measure)
     generator = np.random.default_rng(seed)
-    held_back, pooled_outcome, pooled = [], [], []
+    held_back, curves = [], []
     for _ in range(splits):
         train, test = split(outcome, generator)
         probability = fit(train)(test)
         held_back.append(performance(outcome[test], probability))
-        pooled_outcome.append(outcome[test])
-        pooled.append(probability)
-    everyone = np.arange(len(outcome))
+        curves.append(calibration_curve(outcome[test], probability, at))
     return {
         "patients": len(outcome),
         "successes": int(outcome.sum()),
@@ -98,12 +115,39 @@ def refit_study(path: Path, bootstrap: int, splits: int, seed: int = 0) -> dict[
         "complete_patients": int((~np.isnan(columns).any(axis=1)).sum()),
         "bootstrap": bootstrap,
         "splits": splits,
-        "apparent": {name: asdict(value) for name, value in corrected.apparent.items()},
-        "optimism_corrected": {name: asdict(value) for name, value in corrected.corrected.items()},
+        "level": LEVEL,
+        "apparent": {name: asdict(corrected.apparent[name]) for name in METRICS},
+        "optimism_corrected": {name: asdict(corrected.corrected[name]) for name in METRICS},
         "held_back": over_repeats(held_back),
-        "groups_apparent": calibration_groups(outcome, fit(everyone)(everyone)),
-        "groups_held_back": calibration_groups(np.concatenate(pooled_outcome), np.concatenate(pooled)),
+        "groups_apparent": [group | _share_interval(group) for group in calibration_groups(outcome, shown)],
+        "curve": {"predicted": at.tolist(), **_curves(corrected), "held_back": _over_splits(np.array(curves))},
     }
+
+
+def _point(number: int) -> str:
+    return f"curve_{number}"
+
+
+def _curves(found: Optimism) -> dict[str, Any]:
+    """Apparent and corrected calibration curve with limits; a share cannot leave 0..1, also when it is corrected."""
+
+    def columns(values: dict[str, Estimate]) -> dict[str, list[float]]:
+        points = [values[_point(i)] for i in range(CURVE_POINTS)]
+        return {name: [min(1.0, max(0.0, getattr(p, name))) for p in points] for name in ("value", "low", "high")}
+
+    return {"apparent": columns(found.apparent), "optimism_corrected": columns(found.corrected)}
+
+
+def _over_splits(curves: Array) -> dict[str, list[float]]:
+    """Mean and percentiles of (split, point) curves on held-back patients."""
+    low, high = np.nanquantile(curves, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return {"value": np.nanmean(curves, axis=0).tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def _share_interval(group: dict[str, float]) -> dict[str, float]:
+    """Wilson's interval (1927) of the observed share in one calibration group."""
+    low, high = proportion_confint(round(group["observed"] * group["n"]), group["n"], 1 - LEVEL, "wilson")
+    return {"low": float(low), "high": float(high)}
 
 
 def split(outcome: Array, generator: np.random.Generator) -> tuple[Rows, Rows]:
@@ -117,12 +161,12 @@ def split(outcome: Array, generator: np.random.Generator) -> tuple[Rows, Rows]:
 
 
 def over_repeats(results: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean of each metric over repeats, with the 5th and 95th percentile; repeats without a finite value left out."""
+    """Mean of each metric over repeats, with percentiles at LEVEL; repeats without a finite value left out."""
     table = {}
     for name in METRICS:
         values = np.array([result[name] for result in results])
         values = values[np.isfinite(values)]
-        low, high = np.quantile(values, [0.05, 0.95])
+        low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         table[name] = {"value": float(values.mean()), "low": float(low), "high": float(high)}
     return table
 

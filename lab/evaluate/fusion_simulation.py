@@ -144,25 +144,48 @@ def complete_intervals(model: OutcomeModel, columns: Array) -> tuple[Array, Arra
     return np.asarray(success(model.link, eta - reach)), np.asarray(success(model.link, eta + reach))
 
 
-def prior_to_data(model: OutcomeModel, sizes: Sequence[int], seed: int = 0) -> dict[str, Any]:
-    """One average patient's answer as the cohort of a different truth grows; size 0 is the published equation."""
+def prior_to_data(model: OutcomeModel, sizes: Sequence[int], cohorts: int = 50, seed: int = 0) -> dict[str, Any]:
+    """One average patient's answer as cohorts of a different truth grow; size 0 is the published equation.
+
+    Every point is a mean over `cohorts` cohorts, each drawn anew and growing by itself, with the 5th and 95th
+    percentile of their answers and the mean limits of their 90 % intervals.
+    """
     generator = np.random.default_rng(seed)
     theta = different_truth(model, -0.9, 0.6)
-    records = draw_records(model, max(sizes), generator)
-    columns = columns_of(model.predictors, records)
-    outcome = (generator.random(len(records)) < true_probability(model, records, theta)).astype(float)
-    row = model.mean_row[None, 1:]
-    points = []
-    for size in sizes:
-        fitted = update(model, columns[:size], outcome[:size], prior_of(model), 1, seed)
-        low, high = complete_intervals(fitted, row)
-        middle = float(success(model.link, fitted.parameters @ model.mean_row))
-        points.append({"patients": size, "probability": middle, "low": float(low[0]), "high": float(high[0])})
+    prior, row = prior_of(model), model.mean_row[None, 1:]
+    answers = np.empty((cohorts, len(sizes), 3))  # probability and its limits
+    for cohort in range(cohorts):
+        records = draw_records(model, max(sizes), generator)
+        columns = columns_of(model.predictors, records)
+        outcome = (generator.random(len(records)) < true_probability(model, records, theta)).astype(float)
+        for place, size in enumerate(sizes):
+            fitted = update(model, columns[:size], outcome[:size], prior, 1, seed)
+            low, high = complete_intervals(fitted, row)
+            middle = success(model.link, fitted.parameters @ model.mean_row)
+            answers[cohort, place] = float(middle), float(low[0]), float(high[0])
+    truth = float(success(model.link, theta @ model.mean_row))
     return {
         "model": model.id,
+        "cohorts": cohorts,
         "published": float(success(model.link, model.parameters @ model.mean_row)),
-        "truth": float(success(model.link, theta @ model.mean_row)),
-        "points": points,
+        "truth": truth,
+        "points": [_over_cohorts(size, answers[:, place], truth) for place, size in enumerate(sizes)],
+    }
+
+
+def _over_cohorts(size: int, answers: Array, truth: float) -> dict[str, float]:
+    """Mean answer of (cohort, 3) answers, their spread, mean interval and the share of intervals with the truth."""
+    mean, low, high = answers.mean(axis=0)
+    spread_low, spread_high = np.quantile(answers[:, 0], [0.05, 0.95])
+    inside = np.mean((answers[:, 1] <= truth) & (truth <= answers[:, 2]))
+    return {
+        "patients": size,
+        "probability": float(mean),
+        "low": float(low),
+        "high": float(high),
+        "cohorts_low": float(spread_low),
+        "cohorts_high": float(spread_high),
+        "holds_truth_share": float(inside),
     }
 
 

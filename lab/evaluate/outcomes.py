@@ -64,31 +64,47 @@ def recalibrate(probability: Array, intercept: float, slope: float) -> Array:
     return expit(intercept + slope * logit(np.clip(probability, PROB_EDGE, 1 - PROB_EDGE)))
 
 
-def recalibration_study(outcome: Array, probability: Array, seed: int = 0, draws: int = 500) -> dict[str, Any]:
-    """Fit on a random half of the patients, report on the other half, before and after.
+def halves(outcome: Array, least: int, seed: int = 0) -> NDArray[np.bool_]:
+    """(patient,) true for a random half of the patients with and a random half of those without the outcome.
 
-    Both halves get the same share of outcomes. One row a patient.
+    Raises ValueError when a half would hold fewer than `least` of either outcome.
     """
     generator = np.random.default_rng(seed)
     first = np.zeros(len(outcome), bool)
     for value in (0, 1):
         rows = generator.permutation(np.flatnonzero(outcome == value))
-        if len(rows) < 2 * MIN_OF_EACH:
-            return {"not_measurable": f"{len(rows)} patients with outcome {value}; {2 * MIN_OF_EACH} are needed"}
+        if len(rows) < 2 * least:
+            raise ValueError(f"{len(rows)} patients with outcome {value}; {2 * least} are needed")
         first[rows[: len(rows) // 2]] = True
+    return first
+
+
+def before_and_after(outcome: Array, before: Array, after: Array, draws: int, seed: int = 0) -> dict[str, Any]:
+    """Performance of two predictions of the same patients, with 95 % intervals."""
+    return {
+        "before": bootstrap_intervals(outcome, before, resamples=draws, level=0.95, seed=seed),
+        "after": bootstrap_intervals(outcome, after, resamples=draws, level=0.95, seed=seed),
+    }
+
+
+def recalibration_study(outcome: Array, probability: Array, seed: int = 0, draws: int = 500) -> dict[str, Any]:
+    """Intercept and slope fitted on a random half of the patients, reported on the other half, before and after.
+
+    Both halves get the same share of outcomes. One row a patient.
+    """
     try:
+        first = halves(outcome, MIN_OF_EACH, seed)
         intercept, slope = fit_recalibration(outcome[first], probability[first])
     except ValueError as error:
         return {"not_measurable": str(error)}
-    rest = outcome[~first]
     after = recalibrate(probability[~first], intercept, slope)
     return {
+        "how": f"Intercept {intercept:.3f} and slope {slope:.3f} of the log odds.",
         "intercept": intercept,
         "slope": slope,
         "fitted_on": int(first.sum()),
         "reported_on": int((~first).sum()),
-        "before": bootstrap_intervals(rest, probability[~first], resamples=draws, level=0.95, seed=seed),
-        "after": bootstrap_intervals(rest, after, resamples=draws, level=0.95, seed=seed),
+        **before_and_after(outcome[~first], probability[~first], after, draws, seed),
     }
 
 

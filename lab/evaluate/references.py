@@ -5,6 +5,7 @@ Own layouts (UTF-8 CSV with a header; further columns are passed over):
 - gradings:      case, level (`L5/S1`), name (`pfirrmann`, `modic`, ...), grade; of predictions also `probability`
 - measurements:  case, subject (`L5/S1`, `L5`, `alignment`, `canal`), name (`disc_height_middle_mm`), value
 - outcomes:      case, treatment, outcome, observed (0 or 1); of predictions `probability` in place of `observed`
+- records:       case or patient, and any field of the clinical record (resources/clinical.schema.json), empty = missing
 - cohort:        case, patient, and any of sex, age_years, vendor, field_strength_t, site, sequence, ...: subgroups
 
 SPIDER's radiological gradings (`Patient`, `IVD label`, `Modic`, ...) are known by their header and belong to a patient,
@@ -15,12 +16,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lab.evaluate.cases import Case
+from lab.train.fusion_cohort import given_of, report_grades
 from spine.anatomy import DISC_LEVELS
-from spine.errors import MissingInput
+from spine.errors import BadClinicalRecord, MissingInput
+from spine.fuse.bayes import imaging_features
+from spine.fuse.record import read_record
 
 Row = dict[str, Any]
 SPIDER_GRADES = {
@@ -35,6 +41,7 @@ SPIDER_GRADES = {
     "Pfirrmann grade": "pfirrmann",
 }
 OWNERS = ("case", "patient")
+CLINICAL = "clinical-information-spine.json"  # in a case of the platform's layout
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 
 
@@ -103,6 +110,40 @@ def read_cohort(path: Path) -> dict[str, dict[str, str]]:
     return {
         row["case"].strip(): {key: text.strip() for key, text in row.items() if text and text.strip()} for row in rows
     }
+
+
+def read_records(path: Path) -> list[Row]:
+    """Rows of `case` or `patient` and `record`: the clinical record of `coded_record`; raises BadCohort."""
+    rows = _read(path)
+    return [
+        _owner(row, path) | {"record": coded_record(given_of(row, f"{path.name}, line {number}"))}
+        for number, row in enumerate(rows, start=2)
+    ]
+
+
+def coded_record(given: Mapping[str, Any]) -> Row:
+    """A clinical record as the outcome equations take it: region, indication, and `fields` in their coding."""
+    record = read_record(given)
+    return {"region": record.region, "indication": record.indication, "fields": dict(record.known)}
+
+
+def records_of(cases: Iterable[Case]) -> list[Row]:
+    """The same rows from the record files of `cases`; a file that cannot be used is that case's failure, not ours."""
+    found = []
+    for case in cases:
+        files = dict(case.files)
+        path = Path(files.get("clinical") or Path(files.get("input", ".")) / CLINICAL)
+        with suppress(OSError, ValueError, BadClinicalRecord):
+            found.append({"case": case.name, "record": coded_record(json.loads(path.read_text(encoding="utf-8")))})
+    return found
+
+
+def with_images(record: Row, folder: Path) -> Row:
+    """`record` with the imaging features that the report in `folder` brings; without one as it is."""
+    report = _json(folder / "spine-degeneration-report.json")
+    if not record["region"] or not report:
+        return record
+    return record | {"fields": record["fields"] | imaging_features(report_grades(report), record["region"])}
 
 
 def default_patient(case: str) -> str:

@@ -8,7 +8,8 @@ Any part may be left out: masks, gradings, measurements, outcomes. `--cases` run
 (`lab.evaluate.run_cohort`, into OUTPUT/cohort). Layouts of folders: `lab.evaluate.cases`; of tables:
 `lab.evaluate.references`; label maps: `lab/evaluate/label_maps`.
 
-Written into --output: raw/CASE.json (what every score is derived from), results.json, one CSV a table, report.html.
+Written into --output: raw/CASE.json (what every score is derived from), results.json, one CSV a table,
+report.html and report.pdf.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from lab.evaluate.cases import find_cases, masks_by_case
 from lab.evaluate.derive import derive
 from lab.evaluate.document import write_document
 from lab.evaluate.masks import LabelMap, read_label_image, read_label_map, score_masks
+from lab.evaluate.recalibration import Recalibrate, posterior_studies, slope_studies
 from lab.evaluate.references import (
     READERS,
     default_patient,
@@ -37,11 +40,15 @@ from lab.evaluate.references import (
     read_gradings,
     read_measurements,
     read_outcomes,
+    read_records,
+    records_of,
     rows_of,
+    with_images,
 )
 from lab.evaluate.run_cohort import OWN_MODEL, Task, run_cohort
 from lab.evaluate.spider_leaderboard import leaderboard
-from spine.errors import SpineError
+from spine.errors import MissingInput, SpineError
+from spine.settings import read_settings
 
 Raw = dict[str, Any]
 SCHEMA = "1"
@@ -60,6 +67,7 @@ class Inputs:
     tables: dict[str, list[dict[str, Any]]]  # gradings, measurements, outcomes of the reference
     rivals: dict[str, list[dict[str, Any]]]  # the same, predicted by another method
     cohort: dict[str, dict[str, str]]
+    records: list[dict[str, Any]]  # clinical records, for the fusion posterior
     spider_spacing: str | None = None
 
 
@@ -74,6 +82,8 @@ def evaluate_case(case: str, inputs: Inputs) -> Raw:
             key: document[key] for key in ("confidence", "numbering_probability", "flags", "software", "seconds")
         }
     raw["masks"] = _masks(case, inputs, raw)
+    for row in rows_of(inputs.records, case, patient)[:1]:
+        raw["record"] = with_images(row["record"], inputs.folders[case]) if case in inputs.folders else row["record"]
     for name in READERS:
         reference = rows_of(inputs.tables.get(name, []), case, patient)
         ours = rows_of(inputs.rivals[name], case, patient) if name in inputs.rivals else document.get(name, [])
@@ -195,14 +205,20 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--predicted-{name}", type=Path, metavar="CSV", help=f"another method's {name}")
     parser.add_argument("--cohort", type=Path, metavar="CSV", help="case, patient, and columns for subgroups")
     parser.add_argument("--spider-leaderboard", choices=("published", "corrected"), help="SPIDER's scores; its spacing")
-    parser.add_argument("--recalibrate", action="store_true", help="refit outcome models on half, report on the rest")
+    parser.add_argument(
+        "--recalibrate", nargs="?", const="slope", choices=("slope", "fusion"),
+        help="refit outcome predictions on half of the patients, report on the rest: intercept and slope, or the "
+        "fusion posterior of the published equation (needs clinical records)",
+    )  # fmt: skip
+    parser.add_argument("--records", type=Path, metavar="CSV", help="clinical records (default: those of --cases)")
     parser.add_argument("--draws", type=int, default=500, help="bootstrap samples (default: 500)")
     parser.add_argument("--title", default="External validation")
     parser.add_argument("--model", type=Path, default=OWN_MODEL)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--scheduler", help="Dask scheduler for --cases")
     args = parser.parse_args(argv)
-    if not (args.cases or args.predictions or args.predicted_gradings or args.predicted_outcomes):
+    refit = args.recalibrate == "fusion" and args.records and args.outcomes
+    if not (args.cases or args.predictions or args.predicted_gradings or args.predicted_outcomes or refit):
         parser.error("--cases, --predictions or a table of predictions is needed")
     if not (args.reference or any(getattr(args, name) for name in READERS)):
         parser.error("a reference is needed: --reference, --gradings, --measurements or --outcomes")
@@ -211,28 +227,45 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def gather(args: argparse.Namespace) -> Inputs:
     """Everything that the command line names; raises SpineError where something is not there or not understood."""
-    folder, images = args.predictions, {}
+    folder, images, records = args.predictions, {}, []
     if args.cases:
         cases = find_cases(args.cases)
+        records = records_of(cases)
         folder = args.output / "cohort"
         task = Task(str(folder.resolve()), str(args.model.resolve()))
         run_cohort(cases, task, args.workers, args.scheduler)
         images = {case.name: Path(path) for case in cases for role, path in case.files[:1] if role != "input"}
     if args.images:
         images = {case.name: Path(case.files[0][1]) for case in find_cases(args.images)}
+    reference_map = read_label_map(args.reference_map)
+    if args.spider_leaderboard:
+        _require_spider_numbers(reference_map)
     folders = {path.parent.name: path.parent for path in folder.glob("*/*-report.json")} if folder else {}
     return Inputs(
         predictions=masks_by_case(folder) if folder and args.reference else {},
         references=masks_by_case(args.reference) if args.reference else {},
         images=images,
         folders=folders,
-        reference_map=read_label_map(args.reference_map),
+        reference_map=reference_map,
         prediction_map=read_label_map(args.prediction_map),
         tables={name: read(getattr(args, name)) for name, read in READERS.items() if getattr(args, name)},
         rivals=_rivals(args),
         cohort=read_cohort(args.cohort) if args.cohort else {},
+        records=read_records(args.records) if args.records else records,
         spider_spacing=args.spider_leaderboard,
     )
+
+
+def _require_spider_numbers(labels: LabelMap) -> None:
+    """The leaderboard's rules go by the numbers of the reference: other numbers would give scores that mean nothing."""
+    spider = read_label_map("spider").labels
+    odd = [(number, name) for number, name in labels.labels.items() if spider.get(number, name) != name]
+    if odd:
+        number, name = odd[0]
+        raise MissingInput(
+            f"--spider-leaderboard needs references with SPIDER's numbers; in the label map {labels.name} {number} is "
+            f"{name!r}, {spider[number]!r} is expected."
+        )
 
 
 def _rivals(args: argparse.Namespace) -> dict[str, list[Raw]]:
@@ -246,12 +279,19 @@ def _rivals(args: argparse.Namespace) -> dict[str, list[Raw]]:
     return found
 
 
+def _recalibration(args: argparse.Namespace) -> Recalibrate | None:
+    if args.recalibrate == "fusion":
+        return partial(posterior_studies, settings=read_settings(args.model).fusion)
+    return slope_studies if args.recalibrate else None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 when the document was written, 2 when the inputs cannot be used."""
     args = _arguments(argv)
     start = time.perf_counter()
     try:
         args.output.mkdir(parents=True, exist_ok=True)
+        recalibrate = _recalibration(args)
         inputs = gather(args)
     except SpineError as error:
         print(error, file=sys.stderr)
@@ -275,11 +315,11 @@ def main(argv: list[str] | None = None) -> int:
         "label_maps": {"reference": args.reference_map, "prediction": args.prediction_map},
         "spider_spacing": args.spider_leaderboard or {"not_measurable": "not asked for"},
         "rows_of_no_case": strays(inputs, raw),
-        "tables": derive(raw, args.draws, args.recalibrate),
+        "tables": derive(raw, args.draws, recalibrate),
     }
     write_tables(results, args.output)
-    write_document(results, raw, inputs, args.output / "report.html")
-    print(f"{len(raw)} cases in {time.perf_counter() - start:.0f} s: {args.output / 'report.html'}")
+    write_document(results, raw, inputs, args.output)
+    print(f"{len(raw)} cases in {time.perf_counter() - start:.0f} s: {args.output / 'report.html'} and report.pdf")
     return 0
 
 

@@ -15,6 +15,8 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparatio
 
 Array = NDArray[np.float64]
 
+Measure = Callable[[Array, Array], dict[str, float]]  # (patient,) outcome and probability -> values by name
+
 METRICS = ("auc", "brier", "calibration_intercept", "calibration_slope", "expected_over_observed")
 PROB_EDGE = 1e-6  # probabilities are kept this far from 0 and 1 before their log odds are taken
 
@@ -82,9 +84,9 @@ def bootstrap_intervals(
 
 def _intervals(point: Mapping[str, float], draws: list[dict[str, float]], level: float) -> dict[str, Estimate]:
     limits = [(1 - level) / 2, (1 + level) / 2]
-    table = {name: np.array([draw[name] for draw in draws]) for name in METRICS}
+    table = {name: np.array([draw[name] for draw in draws]) for name in point}
     edges = {name: np.quantile(values[np.isfinite(values)], limits) for name, values in table.items()}
-    return {name: Estimate(point[name], float(edges[name][0]), float(edges[name][1])) for name in METRICS}
+    return {name: Estimate(point[name], float(edges[name][0]), float(edges[name][1])) for name in point}
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def correct_optimism(
     resamples: int = 200,
     level: float = 0.9,
     seed: int = 0,
+    measure: Measure = performance,
 ) -> Optimism:
     """Optimism-corrected performance (Harrell 1996), the whole fit repeated in every bootstrap sample.
 
@@ -111,23 +114,37 @@ def correct_optimism(
         level: of the intervals: those of the apparent performance over resampled patients, moved by the optimism
             (location-shifted bootstrap interval, Noma 2021, doi 10.1002/sim.9148).
         seed: of the resampling.
+        measure: what is corrected; METRICS unless told otherwise.
     """
     everyone = np.arange(len(outcome))
     probability = fit(everyone)(everyone)
-    apparent = performance(outcome, probability)
+    apparent = measure(outcome, probability)
     generator = np.random.default_rng(seed)
     within, outside, resampled = [], [], []
     for _ in range(resamples):
         rows = resample(outcome, generator)
         predict = fit(rows)
-        within.append(performance(outcome[rows], predict(rows)))
-        outside.append(performance(outcome, predict(everyone)))
-        resampled.append(performance(outcome[rows], probability[rows]))
+        within.append(measure(outcome[rows], predict(rows)))
+        outside.append(measure(outcome, predict(everyone)))
+        resampled.append(measure(outcome[rows], probability[rows]))
     intervals, corrected = _intervals(apparent, resampled, level), {}
     for name, shown in intervals.items():
         gap = float(np.nanmean([inner[name] - outer[name] for inner, outer in zip(within, outside, strict=True)]))
         corrected[name] = Estimate(shown.value - gap, shown.low - gap, shown.high - gap)
     return Optimism(intervals, corrected)
+
+
+def calibration_curve(outcome: Array, probability: Array, at: Array) -> Array:
+    """(point,) share with the outcome at the predictions `at`, smoothed: local regression without robust weights.
+
+    Lowess (Cleveland 1979, doi 10.1080/01621459.1979.10481038) over two thirds of the patients at each point, as usual
+    for calibration (Austin and Steyerberg 2014, doi 10.1002/sim.5941), held inside 0..1. nan where predictions are all
+    alike.
+    """
+    if np.ptp(probability) < PROB_EDGE:
+        return np.full(len(at), np.nan)
+    smooth = sm.nonparametric.lowess(outcome, probability, frac=2 / 3, it=0, xvals=np.asarray(at, float))
+    return np.asarray(np.clip(smooth, 0.0, 1.0))
 
 
 def calibration_groups(outcome: Array, probability: Array, groups: int = 5) -> list[dict[str, float]]:

@@ -60,7 +60,7 @@ def _value(name: str, text: str, properties: Mapping[str, Any]) -> Any:
     return int(float(text)) if name == "levels_planned" else text
 
 
-def _grades(report: Mapping[str, Any]) -> tuple[Grade, ...]:
+def report_grades(report: Mapping[str, Any]) -> tuple[Grade, ...]:
     """Grades of a spine-degeneration-report.json."""
     found = []
     for row in report.get("levels", []):
@@ -70,13 +70,25 @@ def _grades(report: Mapping[str, Any]) -> tuple[Grade, ...]:
     return tuple(found)
 
 
-def _record(row: Mapping[str, str], where: str, folder: Path, region: str) -> dict[str, float | str]:
-    """Coded record of one row, with imaging features when a report is named."""
+def given_of(row: Mapping[str, str], where: str) -> dict[str, Any]:
+    """The clinical record in one row of a table, as its JSON would hold it; empty cells and other columns left out.
+
+    Raises BadCohort, which begins with `where`, for a value that is not allowed.
+    """
     properties = load_schema("clinical.schema.json")["properties"]
     try:
-        given = {n: _value(n, t, properties) for n, t in row.items() if n in properties and t != ""}
-        known = dict(read_record({"region": region, **given}).known)
+        given = {n: _value(n, t.strip(), properties) for n, t in row.items() if n in properties and t and t.strip()}
+        read_record(given)
     except (ValueError, BadClinicalRecord) as error:
+        raise BadCohort(f"{where}: {error}") from error
+    return given
+
+
+def _record(row: Mapping[str, str], where: str, folder: Path, region: str) -> dict[str, float | str]:
+    """Coded record of one row, with imaging features when a report is named."""
+    try:
+        known = dict(read_record({"region": region, **given_of(row, where)}).known)
+    except BadClinicalRecord as error:
         raise BadCohort(f"{where}: {error}") from error
     if row.get(REPORT):
         path = folder / row[REPORT]
@@ -84,7 +96,7 @@ def _record(row: Mapping[str, str], where: str, folder: Path, region: str) -> di
             report = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BadCohort(f"{where}: the report {row[REPORT]!r} cannot be read ({error}).") from error
-        known.update(imaging_features(_grades(report), region))
+        known.update(imaging_features(report_grades(report), region))
     return known
 
 

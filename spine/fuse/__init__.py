@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from spine.fuse.options import CAVEATS, Case, treatment_options
 from spine.fuse.progression import progression
 from spine.fuse.published import published_models
 from spine.fuse.record import Record, read_record
+from spine.fuse.wording import plain
 from spine.records import Advice, Grade, Measurement
 from spine.settings import FusionSettings
 
@@ -26,6 +28,10 @@ SUGGESTIONS = {  # finding -> what the physician is asked about, by region
     },
     "cervical": {"herniation": "cervical_radiculopathy", "stenosis": "cervical_radiculopathy"},
 }
+MISMATCH = (
+    "Check the patient: {mismatch}. Treatment options go by the record, disc age by the images; together they mean "
+    "nothing until this is settled."
+)
 SUGGEST_PROB = 0.5  # a finding is asked about from this probability on
 
 
@@ -53,6 +59,8 @@ def fuse_findings(
     """
     record = read_record(clinical)
     in_view = region_in_view(measurements, grades)
+    mismatch = region_mismatch(record.region, in_view)
+    record = replace(record, warnings=(*record.warnings, *mismatch))
     region = record.region or in_view
     case = Case(
         record=record,
@@ -64,26 +72,29 @@ def fuse_findings(
     )
     age = record.known.get("age_years")
     likelihood, score = degeneration(grades, in_view, None if age is None else float(age), settings)
+    if mismatch and not likelihood["abstained"]:
+        likelihood["reason"] = f"given with a doubt: {mismatch[0]}"
     score["levels"] = z_scores(measurements)
     if prior_report is not None:
         score["progression"] = progression(measurements, grades, prior_report, settings)
     return Advice(
         indication=record.indication,
         options=treatment_options(case),
-        caveats=(*region_warning(record.region, in_view), *CAVEATS, *indication_questions(grades, record, region)),
+        caveats=(
+            *(MISMATCH.format(mismatch=text) for text in mismatch),
+            *CAVEATS,
+            *indication_questions(grades, record, region),
+        ),
         degeneration=likelihood,
         score=score,
     )
 
 
-def region_warning(stated: str | None, in_view: str | None) -> tuple[str, ...]:
-    """One sentence when the record speaks of another region than the images show: record or images may be another's."""
+def region_mismatch(stated: str | None, in_view: str | None) -> tuple[str, ...]:
+    """One phrase when the record speaks of another region than the images show: either may be another patient's."""
     if stated is None or in_view is None or stated == in_view:
         return ()
-    return (
-        f"Check the patient: the record speaks of the {stated} spine, the images show the {in_view} spine. "
-        "Treatment options go by the record, disc age by the images; together they mean nothing until this is settled.",
-    )
+    return (f"the record speaks of the {stated} spine, the images show the {in_view} spine",)
 
 
 def z_scores(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -102,9 +113,9 @@ def indication_questions(grades: Sequence[Grade], record: Record, region: str | 
         levels = by_level(grades, {"grades": [finding]}, region or "")
         level, probability = max(levels.items(), key=lambda item: item[1], default=("", 0.0))
         if probability >= SUGGEST_PROB and indication != record.indication:
-            named = f"the record names {record.indication}" if record.indication else "the record names none"
+            named = f"the record names {plain(record.indication)}" if record.indication else "the record names none"
             questions.append(
                 f"Question to the physician: the images suggest {finding} at {level} (probability {probability:.2f}). "
-                f"Is {indication} the indication? {named[0].upper()}{named[1:]}; the images do not decide it."
+                f"Is {plain(indication)} the indication? {named[0].upper()}{named[1:]}; the images do not decide it."
             )
     return tuple(questions)

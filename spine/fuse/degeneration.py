@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
 
 from spine.fuse.findings import anywhere, by_level, read_prevalence
 from spine.fuse.models import Array
@@ -99,6 +99,8 @@ def likelihood_interval(findings: Sequence[Finding], age_years: float, settings:
     """
     doubt = read_prevalence()["doubt"]
     count = len(findings)
+    from scipy.stats import qmc  # here: the import takes a third of a second, and many cases draw nothing
+
     points = qmc.Sobol(2 + 2 * count, scramble=True, rng=np.random.default_rng(SEED)).random_base2(DOUBT_DRAWS_LOG2)
     points = np.clip(points, 1e-9, 1 - 1e-9)
     present = (points[:, 2 + count :] < np.array([finding.probability for finding in findings])).astype(float)
@@ -106,7 +108,7 @@ def likelihood_interval(findings: Sequence[Finding], age_years: float, settings:
     correlation = np.interp(
         points[:, 1], [0, 0.5, 1], _about(settings.finding_correlation, doubt["finding_correlation"])
     )
-    shift = doubt["prevalence_sd_logit"]["value"] * norm.ppf(points[:, 2 : 2 + count])
+    shift = doubt["prevalence_sd_logit"]["value"] * ndtri(points[:, 2 : 2 + count])
     log_odds = np.stack([np.log(f.prevalence / (1 - f.prevalence)) for f in findings])
     prevalence = 1 / (1 + np.exp(-(log_odds + shift[..., None])))
     mass = posterior(present, prevalence, gap_prior(age_years, sd_years), correlation)
@@ -161,17 +163,36 @@ def _age_refusal(age_years: float | None) -> str | None:
     return None
 
 
+def without_images(region: str | None, age_years: float | None, settings: FusionSettings) -> float | None:
+    """Likelihood of accelerated degeneration before the images are seen: what the findings are to be held against.
+
+    None where no likelihood is defined: for another region than the lumbar spine, or without a usable age.
+    """
+    if region != "lumbar" or age_years is None or _age_refusal(age_years):
+        return None
+    limit = age_years + settings.accelerated_years
+    return round(float(exceeds(gap_prior(age_years, settings.disc_age_sd_years), limit)), 4)
+
+
 def degeneration(
     grades: Sequence[Grade], region: str | None, age_years: float | None, settings: FusionSettings
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The likelihood document and the report's 'degeneration' score of one spine, JSON-ready.
 
     Returns:
-        likelihood: {likelihood, interval_90, disc_age_years, disc_age_interval_90, abstained, reason, ...}.
+        likelihood: {likelihood, interval_90, disc_age_years, disc_age_interval_90, abstained, reason, without_images,
+            threshold_years, ...}.
         score: {score, disc_age_years, percentile_for_age, ...}, with {'not_measurable': reason} for what is not known.
     """
     findings = lumbar_findings(grades) if region == "lumbar" else []
-    empty = {"likelihood": None, "interval_90": None, "disc_age_years": None, "disc_age_interval_90": None}
+    empty: dict[str, Any] = {
+        "likelihood": None,
+        "interval_90": None,
+        "disc_age_years": None,
+        "disc_age_interval_90": None,
+        "without_images": without_images(region, age_years, settings),
+        "threshold_years": settings.accelerated_years,
+    }
     refusal = _refusal(region, findings, settings)
     if refusal:
         nothing = {"not_measurable": refusal}
@@ -194,6 +215,7 @@ def degeneration(
     years, interval = age_summary(mass)
     limit = age_years + settings.accelerated_years
     document = {
+        **empty,
         "likelihood": round(float(exceeds(mass, limit)), 4),
         "interval_90": likelihood_interval(findings, age_years, settings),
         "disc_age_years": years,
@@ -201,7 +223,6 @@ def degeneration(
         "abstained": False,
         "reason": "none",
         "meaning": f"probability that disc age lies more than {settings.accelerated_years:g} years above age",
-        "without_images": round(float(exceeds(gap_prior(age_years, settings.disc_age_sd_years), limit)), 4),
     }
     return document, _score(findings, age_years, years, alone)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from spine.fuse.missing import rows, spread, tried_values
 from spine.fuse.models import Array, OutcomeModel, Predictor
+from spine.fuse.wording import called, shown
 
 Known = Mapping[str, float | str]
 EXTRAPOLATION_SD = 0.1  # logit, per standard deviation beyond the limit, of a fact that is no predictor; our choice
@@ -42,7 +43,7 @@ class MissingItem:
 
 def success(link: str, eta: Any) -> Any:
     """P(success) of the linear predictor `eta`; `link` is 'logit' or 'probit'."""
-    return norm.cdf(eta) if link == "probit" else 1 / (1 + np.exp(-np.asarray(eta)))
+    return ndtr(eta) if link == "probit" else 1 / (1 + np.exp(-np.asarray(eta)))
 
 
 def extrapolation_variance(model: OutcomeModel, known: Known, z_limit: float) -> tuple[float, list[str]]:
@@ -66,9 +67,12 @@ def extrapolation_variance(model: OutcomeModel, known: Known, z_limit: float) ->
         excess = abs(value - mean) / scale - z_limit
         if excess > 0:
             variance += (effect * excess) ** 2
+            usual = f"mean {mean:.1f}, standard deviation {scale:.1f}"
+            if predictor.codes:
+                usual = f"there on average {shown(predictor, mean)}"
             warnings.append(
-                f"{name}: {value:g} lies outside the cohort of the equation "
-                f"(mean {mean:.1f}, standard deviation {scale:.1f}); the interval was widened"
+                f"{called(name)}: {shown(predictor, value)} lies outside the cohort of the equation ({usual}); "
+                "the interval was widened"
             )
     return variance, warnings
 

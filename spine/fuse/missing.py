@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
 
 from spine.fuse.models import Array, OutcomeModel, Predictor
 
@@ -71,6 +71,8 @@ def support(spec: Mapping[str, Any], predictor: Predictor) -> tuple[float, float
 @lru_cache(maxsize=16)
 def sobol(dimensions: int) -> Array:
     """(draw, dimension) in (0, 1): the fixed scrambled Sobol points."""
+    from scipy.stats import qmc  # here: the import takes a third of a second, and many cases draw nothing
+
     points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(SEED)).random_base2(DRAWS_LOG2)
     return np.asarray(np.clip(points, 1e-9, 1 - 1e-9))
 
@@ -91,7 +93,7 @@ def rows(model: OutcomeModel, known: Mapping[str, float | str], fields: Mapping[
         values, probabilities = spread(predictor, fields)
         picked = np.searchsorted(np.cumsum(probabilities)[:-1], points[:, 1 + unknown.index(predictor.field)])
         parts.append(np.stack([predictor.columns(value) for value in values])[picked])
-    return np.concatenate(parts, axis=1), np.asarray(norm.ppf(points[:, 0]))
+    return np.concatenate(parts, axis=1), np.asarray(ndtri(points[:, 0]))
 
 
 def tried_values(values: Sequence[float | str], probabilities: Array) -> list[tuple[float | str, float]]:

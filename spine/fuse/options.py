@@ -17,6 +17,7 @@ from spine.fuse.engine import (
 )
 from spine.fuse.models import OutcomeModel, read_table
 from spine.fuse.record import ADULT_YEARS, Record
+from spine.fuse.wording import plain
 from spine.settings import FusionSettings
 
 SURGICAL = ("disc_herniation", "spinal_stenosis", "segmental_back_pain", "cervical_radiculopathy")
@@ -86,8 +87,8 @@ def _refusal(case: Case, treatment: str, model: OutcomeModel | None) -> str | No
         return None
     if treatment == "surgery":
         if record.indication in SURGICAL:
-            return f"no equation for this outcome after surgery for {record.indication}"
-        return f"{record.indication} is none by itself: {NO_INDICATION}" if record.indication else NO_INDICATION
+            return f"no equation for this outcome after surgery for {plain(record.indication)}"
+        return f"{plain(record.indication)} is none by itself: {NO_INDICATION}" if record.indication else NO_INDICATION
     return _programme_refusal(case)
 
 
@@ -95,7 +96,8 @@ def _programme_refusal(case: Case) -> str:
     if case.region == "cervical":
         return "no published equation was found for conservative treatment of the neck"
     if case.record.indication not in PROGRAMME_FITS:
-        return f"the equation is for chronic low back pain; it was not fitted on patients with {case.record.indication}"
+        other = plain(case.record.indication or "no indication")
+        return f"the equation is for chronic low back pain; it was not fitted on patients with {other}"
     return "the published equation is partial and needs the success rate of the programme (settings, fusion)"
 
 
@@ -225,8 +227,8 @@ def _applicability(case: Case, model: OutcomeModel) -> list[str]:
                 "not one of this hospital"
             )
     if model.treatment == "pain_programme" and case.record.indication != model.indication:
-        named = case.record.indication or "no indication"
-        warnings.append(f"the equation is for {model.indication}; the record names {named}")
+        named = plain(case.record.indication or "no indication")
+        warnings.append(f"the equation is for {plain(model.indication)}; the record names {named}")
     return warnings
 
 

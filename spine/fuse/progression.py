@@ -46,9 +46,19 @@ def progression(
     return {
         "interval_years": float(years) if known and years is not None else {"not_measurable": missing},
         "levels": rows,
+        "same_levels": _same_levels(prior_report),
         "height_error_mm": settings.height_change_sd_mm,
         "note": "heights of the same disc also change by about 0.9 mm over a day (Boos 1996)",
     }
+
+
+def _same_levels(prior_report: Mapping[str, Any]) -> str:
+    """Whether names of the earlier study can be trusted: one level off, every change is that of another disc."""
+    numbering = prior_report.get("numbering", {})
+    doubt = numbering.get("doubt", "none") if isinstance(numbering, Mapping) else "none"
+    if doubt == "none":
+        return "levels are compared by name; the names were not in doubt in the earlier study"
+    return f"levels are compared by name, and the names of the earlier study were in doubt: {doubt}"
 
 
 def _prior_value(row: Mapping[str, Any], part: str, name: str, key: str) -> Any:

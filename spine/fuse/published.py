@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from spine.fuse.missing import rows
 from spine.fuse.models import LOG_ODDS_PER_PROBIT, Array, OutcomeModel, Predictor, odds_ratio_predictor, predictor_of
@@ -45,9 +45,9 @@ def ordered_probit_information(columns: Array, coefficients: Array, thresholds: 
         thresholds: (threshold,) rising.
     """
     shifted = thresholds[None] - (columns @ coefficients)[:, None]
-    edges = np.concatenate([np.zeros((len(columns), 1)), norm.cdf(shifted), np.ones((len(columns), 1))], axis=1)
+    edges = np.concatenate([np.zeros((len(columns), 1)), ndtr(shifted), np.ones((len(columns), 1))], axis=1)
     prob = np.diff(edges, axis=1)  # (draw, category)
-    density = norm.pdf(shifted)  # (draw, threshold)
+    density = np.exp(-(shifted**2) / 2) / np.sqrt(2 * np.pi)  # (draw, threshold)
     size = len(thresholds)
     by_threshold = np.zeros((len(columns), size + 1, size))
     for k in range(size):

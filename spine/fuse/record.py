@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spine.errors import BadClinicalRecord
+from spine.fuse.wording import plain
 from spine.resources import violations
 
 SCHEMA = "clinical.schema.json"
@@ -91,6 +92,6 @@ def read_record(clinical: Mapping[str, Any] | None) -> Record:
     if indication is not None:
         own = "cervical" if indication in CERVICAL_INDICATIONS else "lumbar"
         if region not in (None, own):
-            conflict = f"the record names region {region} but indication {indication}, which is {own}"
+            conflict = f"the record names region {region} but indication {plain(str(indication))}, which is {own}"
         region = own
     return Record(known, region, indication, tuple(warnings), conflict)

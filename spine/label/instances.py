@@ -10,6 +10,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from spine.anatomy import Structure
 from spine.records import Segmentation
@@ -22,6 +23,9 @@ MAX_FRONT_MM = 75.0  # a body's centre lies at most this far in front of the can
 # ... and at most this many times as far as its neighbours: 2.4 leaves room for a vertebra that has slipped by its
 # whole depth, and none for what looks like a vertebra in the mouth.
 MAX_FRONT_RATIO = 2.4
+MIDDLE_MM = 6.0  # on either side of the canal's middle: less than half the width of any body
+MIN_C2_SHARE = 0.3  # mean probability from which a body is C2: no other vertebra comes near it
+SIDE_NEAR = 0.75  # times the height of a body in the middle: at that body's height
 MAX_DISC_RATIO = 1.0  # a disc's centre is at most this many level distances from that of the nearest body
 
 
@@ -44,16 +48,77 @@ def find_bodies(segmentation: Segmentation, spacing_mm: tuple[float, float, floa
     """Bodies of C2..L5 and S1, from the lowest up.
 
     Parts are told apart without regard to the kind, which is then the one that most of the part's probability
-    names: a body that the network calls half L5, half S1 stays one body.
+    names: a body that the network calls half L5, half S1 stays one body. They are told apart beside the middle of the
+    canal, where discs part them; uncinate processes and bridging osteophytes join them further out.
     """
     inside = np.isin(segmentation.structures, KINDS)
+    band = _middle_band(np.isin(segmentation.structures, (Structure.CANAL, Structure.CORD)), spacing_mm)
     parts = components(inside, spacing_mm, MIN_BODY_MM2)
+    if band is not None:
+        parts = _from_the_middle(parts, inside, band, spacing_mm)
     bodies = [_body(voxels, segmentation, spacing_mm) for voxels in parts]
-    bodies = _split_tall(_merge_halves(bodies, segmentation, spacing_mm), segmentation, spacing_mm)
+    bodies = _merge_halves(bodies, segmentation, spacing_mm)
+    if band is not None:
+        bodies = _without_sides(bodies, band)
+    bodies = _split_tall(bodies, segmentation, spacing_mm)
     for kind in (Structure.S1, Structure.C2):  # one each: the surest; the others are bodies that look alike
         same = sorted((b for b in bodies if b.structure == kind), key=lambda b: -b.shares[kind] * b.area_mm2)
         bodies = [replace(b, structure=int(Structure.BODY)) if b in same[1:] else b for b in bodies]
     return sorted(bodies, key=lambda b: -b.centre_mm[1])
+
+
+def _middle_band(canal: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_] | None:
+    """(slices, rows): within MIDDLE_MM of the canal's middle slice; None for too few slices or too little canal."""
+    rows = canal.any((0, 2))
+    if len(canal) < 3 or rows.sum() < 5:
+        return None
+    counts = canal.sum(2)[:, rows]
+    middle = (counts * np.arange(len(canal))[:, None]).sum(0) / counts.sum(0)
+    middle = np.interp(np.arange(canal.shape[1]), np.flatnonzero(rows), middle)
+    apart_mm = np.abs(np.arange(len(canal))[:, None] - middle) * spacing_mm[0]
+    return np.asarray(apart_mm <= max(MIDDLE_MM, 0.5 * spacing_mm[0]))
+
+
+def _from_the_middle(
+    whole: list[NDArray[np.intp]],
+    inside: NDArray[np.bool_],
+    band: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+) -> list[NDArray[np.intp]]:
+    """Parts `whole` of `inside`, those that are several parts within `band` shared out among these."""
+    owner = np.zeros(inside.shape, np.int32)
+    for n, voxels in enumerate(components(inside & band[:, :, None], spacing_mm, MIN_BODY_MM2), start=1):
+        owner[tuple(voxels.T)] = n
+    parts: list[NDArray[np.intp]] = []
+    for voxels in whole:
+        own = owner[tuple(voxels.T)]
+        parts += _shared_out(voxels, own, spacing_mm) if len(np.unique(own[own > 0])) > 1 else [voxels]
+    return parts
+
+
+def _without_sides(bodies: list[Body], band: NDArray[np.bool_]) -> list[Body]:
+    """Bodies that have nothing in the middle left out where the middle has one at that height: ribs and processes.
+
+    In a scoliosis that leaves the slices a body beside the middle is the only one at its height, and stays.
+    """
+    central = [b for b in bodies if band[tuple(b.voxels[:, :2].T)].any()]
+    return [
+        b
+        for b in bodies
+        if b in central or all(abs(b.centre_mm[1] - c.centre_mm[1]) > SIDE_NEAR * c.height_mm for c in central)
+    ]
+
+
+def _shared_out(
+    voxels: NDArray[np.intp], own: NDArray[np.int32], spacing_mm: tuple[float, float, float]
+) -> list[NDArray[np.intp]]:
+    """`voxels` (n, 3) of one part that holds several bodies, `own` (n,) their numbers: 0 = take the nearest."""
+    known = own > 0
+    tree = KDTree(voxels[known] * spacing_mm)
+    _, nearest = tree.query(voxels[~known] * spacing_mm)
+    full = own.copy()
+    full[~known] = own[known][nearest]
+    return [voxels[full == n] for n in np.unique(own[known])]
 
 
 def components(
@@ -119,7 +184,7 @@ def _body(voxels: NDArray[np.intp], segmentation: Segmentation, spacing_mm: tupl
         centre_mm=voxels.mean(0) * spacing_mm,
         height_mm=float(len(middle) / len(np.unique(middle[:, 2])) * spacing_mm[1]),  # mean over its columns
         area_mm2=float(counts.max() * spacing_mm[1] * spacing_mm[2]),
-        structure=int(max(shares, key=lambda k: shares[k])),
+        structure=int(Structure.C2 if shares[Structure.C2] >= MIN_C2_SHARE else max(shares, key=lambda k: shares[k])),
         shares=shares,
     )
 
@@ -140,29 +205,50 @@ def _merge_halves(bodies: list[Body], segmentation: Segmentation, spacing_mm: tu
 
 
 def _split_tall(bodies: list[Body], segmentation: Segmentation, spacing_mm: tuple[float, float, float]) -> list[Body]:
-    """Two bodies in one component are cut at the narrowest place between their expected centres."""
+    """Two bodies in one component are cut at the narrowest place between their expected centres.
+
+    Heights are taken along the column, whose direction is that of the line between the two nearest bodies.
+    """
     if len(bodies) < 3:
         return bodies
+    heights = [_height_mm(b, _direction(b, bodies), spacing_mm) for b in bodies]
     out = []
-    for body in bodies:
-        others = [
-            b.height_mm for b in sorted(bodies, key=lambda b: float(np.linalg.norm(b.centre_mm - body.centre_mm)))
-        ]
-        typical = float(np.median(others[1:5]))
-        merged = body.structure != Structure.C2 and body.height_mm > MERGED_HEIGHT_RATIO * typical
-        count = round(body.height_mm / (1.15 * typical)) if merged else 1
+    for body, height in zip(bodies, heights, strict=True):
+        order = sorted(range(len(bodies)), key=lambda n: float(np.linalg.norm(bodies[n].centre_mm - body.centre_mm)))
+        typical = float(np.median([heights[n] for n in order[1:5]]))
+        merged = body.structure != Structure.C2 and height > MERGED_HEIGHT_RATIO * typical
+        count = round(height / (1.15 * typical)) if merged else 1
         if count < 2:
             out.append(body)
             continue
-        down = body.voxels[:, 1]
-        edges = _cuts(down, count)
-        for low, high in pairwise(edges):
+        along = (body.voxels[:, 1:] * np.asarray(spacing_mm[1:]) @ _direction(body, bodies) / spacing_mm[1]).round()
+        down = along.astype(np.intp)
+        for low, high in pairwise(_cuts(down, count)):
             out.append(_body(body.voxels[(down >= low) & (down < high)], segmentation, spacing_mm))
     return out
 
 
+def _direction(body: Body, bodies: list[Body]) -> NDArray[np.float64]:
+    """Unit vector (down, back) along the column at `body`: between its nearest neighbours, or from the nearest one."""
+    others = sorted(
+        (b for b in bodies if b is not body), key=lambda b: float(np.linalg.norm(b.centre_mm - body.centre_mm))
+    )
+    above = [b for b in others[:4] if b.centre_mm[1] < body.centre_mm[1]]
+    below = [b for b in others[:4] if b.centre_mm[1] >= body.centre_mm[1]]
+    start, end = (above or [body])[0].centre_mm[1:], (below or [body])[0].centre_mm[1:]
+    length = float(np.linalg.norm(end - start))
+    return (end - start) / length if length else np.array([1.0, 0.0])
+
+
+def _height_mm(body: Body, direction: NDArray[np.float64], spacing_mm: tuple[float, float, float]) -> float:
+    """Mean height along `direction` in the slice that shows most of `body`: its area over its width."""
+    middle = body.voxels[body.voxels[:, 0] == np.bincount(body.voxels[:, 0]).argmax(), 1:] * spacing_mm[1:]
+    across = np.unique((middle @ np.array([-direction[1], direction[0]]) / spacing_mm[1]).round())
+    return body.area_mm2 / (len(across) * spacing_mm[1])
+
+
 def _cuts(down: NDArray[np.intp], count: int) -> list[int]:
-    """Rows that cut a column of bodies into `count`: the thinnest row near each even division."""
+    """Places along the column that cut it into `count`: the thinnest near each even division."""
     low, high = int(down.min()), int(down.max()) + 1
     thickness = np.bincount(down - low, minlength=high - low)
     reach = max((high - low) // (4 * count), 1)
@@ -207,7 +293,7 @@ def drop_strays(bodies: list[Body]) -> list[Body]:
     """Bodies without those at either end that lie too far from their neighbour to be the next vertebra."""
     kept = list(bodies)
     while len(kept) > 3:
-        steps = np.linalg.norm(np.diff([b.centre_mm[1:] for b in kept], axis=0), axis=1)
+        steps = _steps_mm(kept)
         if steps[0] > MAX_GAP_RATIO * np.median(steps[1:4]):
             kept.pop(0)
         elif steps[-1] > MAX_GAP_RATIO * np.median(steps[-4:-1]):
@@ -221,9 +307,17 @@ def largest_gap_ratio(bodies: list[Body]) -> float:
     """Largest distance between neighbours over the median of the distances around it; 1 for fewer than four."""
     if len(bodies) < 4:
         return 1.0
-    steps = np.linalg.norm(np.diff([b.centre_mm[1:] for b in bodies], axis=0), axis=1)
+    steps = _steps_mm(bodies)
     around = [np.median(np.delete(steps, n)[max(n - 2, 0) : n + 2]) for n in range(len(steps))]
     return float((steps / around).max())
+
+
+def _steps_mm(bodies: list[Body]) -> NDArray[np.float64]:
+    """Distances of neighbours' centres; C2's is taken as if it were as low as its neighbour, without the dens."""
+    steps = np.linalg.norm(np.diff([b.centre_mm[1:] for b in bodies], axis=0), axis=1)
+    if bodies[-1].structure == Structure.C2:
+        steps[-1] -= max(0.5 * (bodies[-1].height_mm - bodies[-2].height_mm), 0.0)
+    return np.asarray(steps, np.float64)
 
 
 def spine_axes(centres_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -41,6 +41,8 @@ MIN_SACRUM_MM2 = 80.0
 UNSURE_LOWEST, SMALL_LOWEST = 0.75, 0.55  # mean probability, and area as a share of the next body's
 BESIDE_SHARE = 0.2  # of the largest part of the canal
 PARTIAL_HEIGHT = 0.80  # a body at the border lower than this share of its neighbour's height is cut
+# Of 133 Mendeley training patients the right sacrum had 0.96 or more, two of four wrong ones 0.57 or less.
+SURE_S1 = 0.8
 MIN_S1_SHARE = 0.35  # mean probability of S1 from which the lowest body counts as S1 at all
 
 
@@ -147,7 +149,10 @@ def _sacrum_below(
 def _evidence(bodies: list[Body], sacrum: _Sacrum, structures: NDArray[np.uint8], volume: Volume) -> Evidence:
     spacing = volume.spacing_mm
     rows = volume.content[1]
-    axis = bodies[-1].shares[Structure.C2] if bodies and bodies[-1].structure == Structure.C2 else 0.0
+    axis = 0.0
+    if bodies and bodies[-1].structure == Structure.C2:  # half of it for being C2 at all, half for the share of it
+        shares = bodies[-1].shares
+        axis = 0.5 + 0.5 * shares[Structure.C2] / max(shares[Structure.C2] + shares[Structure.BODY], 1e-6)
     lowest_mm = bodies[0].centre_mm[1] if bodies else 0.0
     sureness = sacrum.sureness
     if sacrum.body is None and bodies:  # S2 and below seen, S1 itself not told apart
@@ -269,6 +274,8 @@ def _with_gaps(numbering: Numbering, bodies: list[Body], sacrum: Body | None) ->
         small = bodies[0].area_mm2 < SMALL_LOWEST * bodies[1].area_mm2
         if small or max(bodies[0].shares.values()) < UNSURE_LOWEST:
             doubt = "The lowest vertebra was found only in part, so every name may be one level off."
+        elif sacrum is not None and sacrum.shares[Structure.S1] < SURE_S1:
+            doubt = "The first sacral body may be the lowest lumbar one, so every name may be one level off."
     if doubt is None:
         return numbering
     return Numbering(numbering.method, min(numbering.probability, 0.5), numbering.alternatives, doubt)

@@ -11,8 +11,10 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
+from spine.dicom_headers import ENHANCED_MR_CLASSES
 from spine.errors import MissingInput, UnreadableImage, UnusableImage
 from spine.read.elements import check_elements, is_dicom
+from spine.read.frames import frame_headers
 from spine.read.headers import check_size
 from spine.read.image import (
     MR_MODALITIES,
@@ -41,10 +43,11 @@ PLANES = ("sagittal", "coronal", "axial")  # by the patient axis that the slice 
 
 @dataclass(frozen=True)
 class Slice:
-    """One DICOM file of one image."""
+    """One slice: a DICOM file, or one frame of an enhanced one."""
 
     path: Path
     header: Header
+    frame: int | None = None  # number from 0, where the file holds more than this slice
 
     @property
     def series(self) -> str:
@@ -80,9 +83,17 @@ def scan(files: Sequence[Path], where: str) -> list[list[Slice]]:
             continue
         check_elements(path, f"{where}: {printable(path.name)}")
         _, header = open_reader(path, LIBRARY, f"{where}: {printable(path.name)}")
-        found = Slice(path, header)
-        groups.setdefault(found.series, []).append(found)
+        found = _slices(path, header, where)
+        groups.setdefault(found[0].series, []).extend(found)
     return [groups[key] for key in sorted(groups)]
+
+
+def _slices(path: Path, header: Header, where: str) -> list[Slice]:
+    """The slices in one file: one, or the frames of an enhanced image."""
+    if _storage_class(path) not in ENHANCED_MR_CLASSES:
+        return [Slice(path, header)]
+    frames = frame_headers(path, header, f"{where}: {printable(path.name)}")
+    return [Slice(path, one, number) for number, one in enumerate(frames)]
 
 
 def _storage_class(path: Path) -> str:
@@ -148,20 +159,37 @@ def load_series(slices: list[Slice], slug: str, name: str, where: str) -> Loaded
     tags = safe_tags(slices[0].header.meta)
     flags = check_content(tags, slug, where)
     stack, grid = _stack(slices, slug, where)
+    array, array_flags = checked_array(_voxels(stack, grid, where), slug, where)
+    frames = tuple(one.frame for one in stack if one.frame is not None)
+    files = (stack[0].path,) if frames else tuple(one.path for one in stack)
+    series = Series(slug, name, array, grid, tags, files, frames)
+    return Loaded(series, stack[0].header, (*flags, *array_flags))
+
+
+def _voxels(stack: list[Slice], grid: Grid, where: str) -> NDArray[Any]:
+    """Voxels of `stack` with axes (k, j, i)."""
+    frames = [one.frame for one in stack if one.frame is not None]
+    if frames:
+        reader, whole = open_reader(stack[0].path, LIBRARY, where)
+        i, j, *count = whole.size
+        return execute(reader, (i, j, count[0] if count else 1), where)[frames]
     reader = SimpleITK.ImageSeriesReader()
     reader.SetImageIO(LIBRARY)
     reader.SetFileNames([str(one.path) for one in stack])
     if len({one.header.pixel for one in stack}) > 1:  # slices scaled each by its own slope
         reader.SetOutputPixelType(SimpleITK.sitkFloat32)
-    array, array_flags = checked_array(execute(reader, grid.size, where), slug, where)
-    return Loaded(Series(slug, name, array, grid, tags), stack[0].header, (*flags, *array_flags))
+    return execute(reader, grid.size, where)
 
 
 def _stack(slices: list[Slice], slug: str, where: str) -> tuple[list[Slice], Grid]:
     """`slices` sorted along their normal, and the grid they fill."""
     first = slices[0]
     if any(len(one.header.size) != 3 or one.header.size[2] != 1 for one in slices):
-        raise UnusableImage(f"{where}: multi-frame DICOM is not read; one file a slice, or an MHA file, is expected.")
+        raise UnusableImage(
+            f"{where}: multi-frame DICOM is read only as enhanced MR; one file a slice, or an MHA file, is expected."
+        )
+    if first.frame is not None and any(one.path != first.path for one in slices):
+        raise UnusableImage(f"{where}: the series has several multi-frame files; one volume is expected.")
     if any(one.header.size != first.header.size or one.header.channels != first.header.channels for one in slices):
         raise UnusableImage(f"{where}: the slices differ in size; one series of equal slices is expected.")
     if len(slices) == 1:

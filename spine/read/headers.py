@@ -54,7 +54,7 @@ def check_header(path: Path, suffix: str, where: str) -> None:
     check_size(claim.sizes, where)
     if claim.channels != 1:
         raise UnusableImage(
-            f"{where}: a voxel has {claim.channels} values (colour or complex); one grey value is expected."
+            f"{where}: a voxel has {claim.channels} values (colour, complex or several volumes); one is expected."
         )
     if any(not math.isfinite(step) or step <= 0 for step in claim.spacing_mm):
         shown = " x ".join(f"{step:g}" for step in claim.spacing_mm)

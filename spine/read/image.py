@@ -79,7 +79,7 @@ def checked_grid(header: Header, slug: str, where: str) -> Grid:
     check_size(header.size, where)
     if header.channels != 1:
         raise UnusableImage(
-            f"{where}: a voxel has {header.channels} values (colour or complex); one grey value is expected."
+            f"{where}: a voxel has {header.channels} values (colour, complex or several volumes); one is expected."
         )
     if "complex" in SimpleITK.GetPixelIDValueAsString(header.pixel):
         raise UnusableImage(f"{where}: the voxels are complex numbers; magnitudes are expected.")
@@ -103,9 +103,15 @@ def _three_dimensions(header: Header, slug: str, where: str) -> tuple[tuple[int,
         return (header.size[0], header.size[1], 1), (i, j, 1.0), (x, y, 0.0), lifted
     if count == 2:
         raise UnusableImage(f"{where}: the image has 2 dimensions and no position in the patient; 3 are expected.")
-    if any(size != 1 for size in header.size[3:]) or count < 2:
+    volumes = math.prod(header.size[3:])
+    if volumes != 1:
         shown = " x ".join(str(size) for size in header.size)
-        raise UnusableImage(f"{where}: the image has {count} dimensions ({shown}); one volume of 3 is expected.")
+        raise UnusableImage(
+            f"{where}: the file holds {volumes} volumes (time points, echoes or directions: {shown} voxels); "
+            "one volume is expected."
+        )
+    if count < 2:
+        raise UnusableImage(f"{where}: the image has {count} dimension; 3 are expected.")
     i, j, k = header.size[:3]
     step, start = header.spacing_mm[:3], header.origin_mm[:3]
     return (i, j, k), (step[0], step[1], step[2]), (start[0], start[1], start[2]), direction[:3, :3]

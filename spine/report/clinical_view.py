@@ -23,6 +23,7 @@ class Cell:
     text: str
     marked: bool = False
     codes: tuple[str, ...] = ()
+    sure: bool = True  # a marked cell that is not sure is set in lighter type
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,24 @@ class Table:
     notes: tuple[str, ...]
 
 
-class _Codes:
+class Codes:
     """Short letters for reasons, given out in the order in which they are met."""
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
 
     def code(self, reason: str) -> str:
+        """The letter of `reason`; '+' for those beyond `MAX_CODES`."""
         if reason not in self.reasons:
             self.reasons[reason] = chr(ord("a") + len(self.reasons)) if len(self.reasons) < MAX_CODES else "+"
         return self.reasons[reason]
 
 
-def _missing_cell(codes: _Codes, *reasons: str) -> Cell:
+def _missing_cell(codes: Codes, *reasons: str) -> Cell:
     return Cell("n.m.", codes=tuple(sorted({codes.code(reason) for reason in reasons})))
 
 
-def measured_cell(level: Document, name: str, words: Words, codes: _Codes) -> Cell:
+def measured_cell(level: Document, name: str, words: Words, codes: Codes) -> Cell:
     """'8.1 (-1.2)': value and z-score of one measurement."""
     value, z = digest.value_of(level, name), digest.z_of(level, name)
     if value is None:
@@ -85,39 +87,50 @@ def _probability(found: Mapping[str, Any], words: Words) -> str:
     return "" if is_missing(found["confidence"]) else f" ({words.number(found['confidence'], 2)})"
 
 
-def pfirrmann_cell(level: Document, words: Words, codes: _Codes) -> Cell:
+def pfirrmann_cell(level: Document, words: Words, codes: Codes) -> Cell:
     """'4 (0.82)': Pfirrmann grade and its probability."""
     grade = digest.grade_of(level, "pfirrmann")
     if grade is None:
         return _missing_cell(codes, digest.reason_of(level, "grades", "pfirrmann") or "")
-    text = f"{int(grade)}{_probability(level['grades']['pfirrmann'], words)}"
-    return Cell(text, marked=grade >= names.WORN_PFIRRMANN)
+    found = level["grades"]["pfirrmann"]
+    worn_prob = sum(found["probabilities"][names.WORN_PFIRRMANN - 1 :])
+    text = f"{int(grade)}{_probability(found, words)}"
+    return Cell(text, marked=grade >= names.WORN_PFIRRMANN, sure=worn_prob >= names.SURE_PROB)
 
 
-def _probability_of_presence(grade: Document, words: Words) -> str:
+def _presence_prob(grade: Document) -> float:
     """Of a flag its own probability, of Modic that of any change: its type is no reading of the image."""
     probabilities = grade["probabilities"]
-    return f" ({words.number(1.0 - probabilities[0] if len(probabilities) > 1 else probabilities[0], 2)})"
+    return float(1.0 - probabilities[0] if len(probabilities) > 1 else probabilities[0])
 
 
-def other_cell(level: Document, words: Words, codes: _Codes) -> Cell:
+def other_cell(level: Document, words: Words, codes: Codes) -> Cell:
     """Modic change (of any type) and flags that are present, each with its probability; codes for those not graded."""
-    present, reasons = [], []
+    present, reasons, highest = [], [], 0.0
     for name in names.GRADES[1:]:
         grade = digest.grade_of(level, name)
         if grade is None:
             reasons.append(digest.reason_of(level, "grades", name) or "")
         elif grade:
-            present.append(words.name("names.grades", name) + _probability_of_presence(level["grades"][name], words))
+            probability = _presence_prob(level["grades"][name])
+            highest = max(highest, probability)
+            present.append(f"{words.name('names.grades', name)} ({words.number(probability, 2)})")
     if len(reasons) == len(names.GRADES) - 1:
         return _missing_cell(codes, *reasons)
     text = "; ".join(present) or words.say("report.none_found")
-    return Cell(text, marked=bool(present), codes=_missing_cell(codes, *reasons).codes if reasons else ())
+    explained = _missing_cell(codes, *reasons).codes if reasons else ()
+    return Cell(text, marked=bool(present), codes=explained, sure=highest >= names.SURE_PROB)
+
+
+def table_note(words: Words) -> str:
+    """What the marks of the findings table mean."""
+    limits = {"z": words.number(names.UNUSUAL_Z), "pfirrmann": names.WORN_PFIRRMANN}
+    return words.say("report.table_note", **limits, sure=words.number(names.SURE_PROB, 1))
 
 
 def findings_table(report: Document, words: Words) -> Table:
     """Rows of the findings table with the reasons that their codes stand for."""
-    codes = _Codes()
+    codes = Codes()
     rows = []
     for level in reversed(report["levels"]):
         seen = level["confidence"]
@@ -133,7 +146,7 @@ def findings_table(report: Document, words: Words) -> Table:
     columns = (words.name("names.columns", name) for name in names.KEY_MEASUREMENTS)
     header = ("level", "pfirrmann", "other", "seen")
     shown = [words.say(f"report.column_{name}") for name in header]
-    notes = [words.say("report.table_note", z=words.number(names.UNUSUAL_Z), pfirrmann=names.WORN_PFIRRMANN)]
+    notes = [table_note(words)]
     if codes.reasons:
         explained = [
             f"{code} = {shortened(reason, LONGEST_REASON)}" for reason, code in codes.reasons.items() if code != "+"

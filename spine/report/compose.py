@@ -35,7 +35,9 @@ from spine.report.values import (
 
 REPORT_VERSION = "1.0"  # of the document's shape: resources/spine-degeneration-report.schema.json
 INTENDED_USE = "Research use only: not a medical device."
-LIKELIHOOD_KEYS = ("likelihood", "interval_90", "disc_age_years", "disc_age_interval_90")
+LIKELIHOOD_KEYS = (
+    "likelihood", "interval_90", "disc_age_years", "disc_age_interval_90", "without_images", "threshold_years"
+)  # fmt: skip
 
 
 def _by_subject(measurements: Iterable[Measurement]) -> dict[str, dict[str, Any]]:
@@ -189,7 +191,7 @@ def report_document(
     document: dict[str, Any] = {
         "version": REPORT_VERSION,
         "software": _software(run),
-        "input": input_facts(study, volume, spine),
+        "input": input_facts(study, volume, spine, findings.quality),
         "numbering": numbering_object(spine.numbering),
         "levels": level_objects(spine, findings),
         "vertebrae": vertebra_objects(spine, findings),
@@ -213,16 +215,31 @@ def report_document(
 
 
 def compose_report(
-    study: Study, volume: Volume, segmentation: Segmentation, spine: LabelledSpine, findings: Findings, run: RunFacts
+    study: Study,
+    volume: Volume,
+    segmentation: Segmentation,
+    spine: LabelledSpine,
+    findings: Findings,
+    run: RunFacts,
+    html: bool = False,
 ) -> Report:
-    """Compose all documents of one case. Needs nothing but its arguments; equal arguments give equal bytes."""
+    """Compose all documents of one case, the HTML page only where `html` asks for it.
+
+    Needs nothing but its arguments; equal arguments give equal bytes.
+    """
     from spine.report.pdf import render_pdf
     from spine.report.picture import draw_picture
 
     document = report_document(study, volume, segmentation, spine, findings, run)
+    page = b""
+    if html:
+        from spine.report.html import render_html
+
+        page = render_html(document, study, volume, spine, findings.measurements)
     return Report(
         report=document,
         degeneration=likelihood_document(findings.advice),
         outcome=document["advice"],
         pdf=render_pdf(document, draw_picture(volume, spine)),
+        html=page,
     )

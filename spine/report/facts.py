@@ -9,7 +9,7 @@ import numpy as np
 
 from spine import anatomy
 from spine.anatomy import Structure
-from spine.records import NOT_IMPLEMENTED, Findings, Grid, LabelledSpine, Segmentation, Series, Study, Volume
+from spine.records import NOT_IMPLEMENTED, Findings, Grid, LabelledSpine, Quality, Segmentation, Series, Study, Volume
 from spine.report.values import clean_text, json_ready, missing, rounded
 
 # Free water is bright on T2 and dark on T1, fatty marrow lies between. The margin keeps proton density and
@@ -22,6 +22,7 @@ CONTRAST_RULE = (
 MIN_VOXELS = 50  # fewer voxels than this say nothing about a tissue's intensity
 INPUT_LIST, CLINICAL_SOCKET = "inputs.json", "clinical-information-spine"
 SHOWN_NAME = 60  # messages cut long names; this much of one is enough to know it again
+NOT_JUDGED = "the quality of the case was not judged"
 LONG_RUN = 8  # thoracic vertebrae in view from which a picture of one end is called by both regions
 
 # Facts of the picture, never of the person; whatever else a reader may put into the tags stays out of the outputs.
@@ -97,7 +98,7 @@ def region_in_view(spine: LabelledSpine) -> str | None:
     return "thoracic" if count["thoracic"] else None
 
 
-def input_facts(study: Study, volume: Volume, spine: LabelledSpine) -> dict[str, Any]:
+def input_facts(study: Study, volume: Volume, spine: LabelledSpine, quality: Quality | None = None) -> dict[str, Any]:
     """`input` of the report. File names, identifiers and tags outside `HARMLESS_TAGS` never enter it."""
     given = (study.sagittal, study.sagittal_t1, study.axial_t2, study.xray)
     series = [
@@ -114,10 +115,18 @@ def input_facts(study: Study, volume: Volume, spine: LabelledSpine) -> dict[str,
         },
         "contrast": contrast_guess(volume, spine.structures),
         "region": region if region is not None else missing("no vertebra was found"),
-        "quality": missing(NOT_IMPLEMENTED),
-        "out_of_distribution_score": missing(NOT_IMPLEMENTED),
+        "quality": _image_quality(quality),
+        "out_of_distribution_score": missing(NOT_JUDGED) if quality is None else rounded(1.0 - quality.spine_prob),
         "clinical": json_ready(study.clinical) if study.clinical else missing("no clinical record was given"),
     }
+
+
+def _image_quality(quality: Quality | None) -> dict[str, Any]:
+    """`score` (predicted Dice of the case, 0..1) and what was measured of the image, by name."""
+    if quality is None:
+        return missing(NOT_JUDGED)
+    score = sum(quality.predicted_dice.values()) / max(len(quality.predicted_dice), 1)
+    return {"score": rounded(score), **{name: rounded(value) for name, value in quality.image.items()}}
 
 
 def without_file_name(flag: str, study: Study) -> str:
@@ -137,15 +146,34 @@ def without_file_name(flag: str, study: Study) -> str:
 def quality_facts(
     study: Study, volume: Volume, segmentation: Segmentation, spine: LabelledSpine, findings: Findings
 ) -> dict[str, Any]:
-    """Flags of all stages in their order, without repeats, and the mean confidence of each structure in view."""
+    """Flags of all stages in their order, without repeats; confidence and predicted Dice of the structures in view.
+
+    `confidence` is the share of a structure's voxels expected to be right: calibrated for vertebra, disc and canal
+    where the case was judged, else the network's own mean probability.
+    """
+    quality = findings.quality
     nameless = [without_file_name(flag, study) for flag in study.flags]
     flags = dict.fromkeys(
-        clean_text(flag) for flag in (*nameless, *volume.flags, *spine.flags, *disagreements(findings))
+        clean_text(flag)
+        for flag in (*nameless, *volume.flags, *spine.flags, *_doubts(quality), *disagreements(findings))
     )
-    confidence = {
-        clean_text(name): rounded(value) for name, value in segmentation.confidence.items() if np.isfinite(value)
+    stated = segmentation.confidence if quality is None else quality.confidence
+    return {
+        "flags": list(flags),
+        "confidence": {clean_text(name): rounded(value) for name, value in stated.items() if np.isfinite(value)},
+        "confidence_calibrated": quality is not None,
+        "predicted_dice": missing(NOT_JUDGED)
+        if quality is None
+        else {name: rounded(value) for name, value in quality.predicted_dice.items()},
     }
-    return {"flags": list(flags), "confidence": confidence}
+
+
+def _doubts(quality: Quality | None) -> list[str]:
+    """Flags of the verdict, then why findings were withheld."""
+    if quality is None:
+        return []
+    doubts = [f"{doubt.subject}: {doubt.reason}" if doubt.subject else doubt.reason for doubt in quality.doubts]
+    return [*quality.flags, *doubts]
 
 
 def image_sha256(series: Series) -> str:

@@ -80,4 +80,5 @@ TREND_MEASUREMENTS: tuple[str, ...] = tuple(KEY_MEASUREMENTS)[:4]
 
 UNUSUAL_Z = 2.0  # beyond this many standard deviations a value is marked: 95 % of the reference lie within 1.96
 WORN_PFIRRMANN = 4  # nucleus and annulus no longer told apart (Pfirrmann 2001, doi 10.1097/00007632-200109010-00011)
+SURE_PROB = 0.8  # findings at least this likely are set in bold; a choice
 DOUBTFUL_NUMBERING = 0.9  # below this probability the pages say that the numbering is uncertain; a choice

@@ -152,7 +152,8 @@ def missing_lines(report: Document, words: Words) -> list[tuple[str, str]]:
 def quality_lines(report: Document, words: Words) -> list[str]:
     """Quality flags in words and the confidence of each structure."""
     quality = report["quality"]
-    lines = [words.name("names.flags", flag) for flag in quality["flags"]] or [words.say("report.flags_none")]
+    known = words.texts["names"]["flags"]
+    lines = [known.get(flag, flag) for flag in quality["flags"]] or [words.say("report.flags_none")]
     items = [
         f"{words.name('names.structures', name.upper())} {words.number(value, 2)}"
         for name, value in quality["confidence"].items()

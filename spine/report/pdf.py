@@ -30,6 +30,7 @@ from spine.report.sheet import (
     ACCENT,
     ALERT,
     INK,
+    LONGEST_LIST,
     MARGIN,
     MM,
     NOTICE,
@@ -47,13 +48,13 @@ from spine.report.sheet import (
 from spine.report.words import Words, read_words
 
 PATIENT_LANGUAGES = ("en", "nl")
-COLUMN_MM = (14, 19, 44, 19, 19, 20, 18, 15, 12)  # of the findings table: 180 in all
+COLUMN_MM = (14, 18, 52, 18, 16, 18, 17, 15, 12)  # of the findings table: 180 in all
 LOWEST_PICTURE, HIGHEST_PICTURE = 75 * MM, 128 * MM
 AROUND = 78.0  # caption, legend, heading and gaps between the parts of the first page
 HEADING = 24.0  # a heading and the gaps around it
-FEWEST_REASONS = 8  # are always explained, even if that takes a page more
+FEWEST_REASONS = 4  # are always explained, even if that takes a page more
 SECOND_PAGE = 100 * MM  # with less room than this the second part begins on a page of its own
-SMALL, TINY = 7.8, 7.0
+SMALL, TINY = 7.6, 6.7
 HALF = (WIDTH - 6 * MM) / 2
 
 
@@ -64,7 +65,7 @@ def _cell(cell: Cell, size: float) -> Any:
     codes = f"<super>{escape(' '.join(cell.codes))}</super>" if cell.codes else ""
     missing = cell.text == "n.m."
     if cell.marked:
-        return marked_up(f"<b>{text}</b>{codes}", size, ALERT)
+        return marked_up((f"<b>{text}</b>" if cell.sure else text) + codes, size, ALERT)
     return marked_up(text + codes, size, SOFT if missing else INK)
 
 
@@ -216,16 +217,28 @@ def _small_print(sheet: Sheet, report: Document, words: Words) -> None:
 
 def _missing(sheet: Sheet, report: Document, words: Words, below: float) -> None:
     """The reasons, as many as leave `below` points on this page for what follows; the JSON report holds all."""
-    lines = [labelled(f"{reason}:", items, TINY) for reason, items in missing_lines(report, words)]
+    lines = missing_lines(report, words)
     sheet.heading(words.say("report.missing"))
     if not lines:
         sheet.flow(paragraph(words.say("report.missing_none"), SMALL), 1)
-    for number, line in enumerate(lines):
-        if number >= FEWEST_REASONS and sheet.room() - height_of(line) < below:
-            more = words.say("report.missing_more", count=len(lines) - number)
-            sheet.flow(paragraph(more, TINY, SOFT), 1.5)
-            return
-        sheet.flow(line, 1.5)
+        return
+    count = len(lines)
+    while count > FEWEST_REASONS and height_of(_reasons(lines, count, words)) > sheet.room() - below:
+        count -= 1
+    sheet.flow(_reasons(lines, count, words), 1.5)
+
+
+def _reasons(lines: Sequence[tuple[str, str]], count: int, words: Words) -> Any:
+    """The first `count` reasons with what they hold for, one after the other, and how many more there are."""
+    from xml.sax.saxutils import escape
+
+    said = [
+        f"<b>{escape(printable(reason))}:</b> {escape(printable(items, LONGEST_LIST))}."
+        for reason, items in lines[:count]
+    ]
+    if count < len(lines):
+        said.append(escape(words.say("report.missing_more", count=len(lines) - count)))
+    return marked_up(" ".join(said), TINY)
 
 
 def _section_parts(section: Section, scale: float) -> list[Any]:

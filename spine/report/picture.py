@@ -100,7 +100,7 @@ def columns_shown(structures: NDArray[np.uint8], spacing_mm: tuple[float, float]
     return slice(max(int(columns[0] - margin), 0), min(int(columns[-1] + margin) + 1, width))
 
 
-def _enlarged_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def enlarged_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Labels at `size` (columns, rows) with smooth borders: each structure is enlarged apart, the strongest wins."""
     from PIL import Image
 
@@ -120,6 +120,13 @@ def paint(grey: Grey, labels: NDArray[np.uint8]) -> Colour:
     for structure, rgb in PALETTE.items():
         lookup[structure] = rgb
     colour = lookup[labels]
+    drawn = np.where(outlines(labels), np.float32(1.0), np.float32(FILL))
+    opacity = np.where(labels > 0, drawn, np.float32(0.0))[..., None]
+    return np.asarray((grey[..., None] * (1 - opacity) + colour * opacity).round(), np.uint8)
+
+
+def outlines(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels (rows, columns) that touch a pixel of another label across one of their four sides."""
     edge = np.zeros(labels.shape, bool)
     for axis in (0, 1):
         differs = np.diff(labels, axis=axis) != 0
@@ -127,8 +134,7 @@ def paint(grey: Grey, labels: NDArray[np.uint8]) -> Colour:
         before[axis], after[axis] = slice(None, -1), slice(1, None)
         edge[tuple(before)] |= differs
         edge[tuple(after)] |= differs
-    opacity = np.where(labels > 0, np.where(edge, np.float32(1.0), np.float32(FILL)), np.float32(0.0))[..., None]
-    return np.asarray((grey[..., None] * (1 - opacity) + colour * opacity).round(), np.uint8)
+    return edge
 
 
 def _marks(spine: LabelledSpine, rows: int, columns: slice) -> tuple[tuple[Mark, ...], tuple[Mark, ...]]:
@@ -162,7 +168,7 @@ def draw_picture(volume: Volume, spine: LabelledSpine) -> Picture:
     size = (max(round(width_mm / pixel_mm), 1), max(round(height_mm / pixel_mm), 1))
     grey = window(volume.array[index, :rows, :across][:, columns])
     plain = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
-    enlarged = _enlarged_labels(labels, size)
+    enlarged = enlarged_labels(labels, size)
     vertebrae, discs = _marks(spine, rows, columns)
     return Picture(
         plain=plain,

@@ -31,7 +31,9 @@ def is_missing(value: Any) -> bool:
 
 def clean_text(text: object) -> str:
     """`text` in printable characters (no controls, no lone surrogates), white space single, `TEXT_LIMIT` at most."""
-    kept = "".join(c if c.isprintable() else " " for c in str(text)[: 2 * TEXT_LIMIT])
+    kept = str(text)[: 2 * TEXT_LIMIT]
+    if not kept.isprintable():
+        kept = "".join(c if c.isprintable() else " " for c in kept)
     return " ".join(kept.split())[:TEXT_LIMIT]
 
 

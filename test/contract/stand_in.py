@@ -23,6 +23,7 @@ GRADES = {
 }
 LIKELIHOOD = {
     "likelihood": ABSENT, "interval_90": ABSENT, "disc_age_years": ABSENT, "disc_age_interval_90": ABSENT,
+    "without_images": ABSENT, "threshold_years": 10.0,
     "abstained": True, "reason": "stand-in",
 }  # fmt: skip
 
@@ -38,7 +39,7 @@ def open_models(model_dir, runner="auto"):
     return model_dir.name
 
 
-def run(read, models, output_dir, progress=None, prior=None):
+def run(read, models, output_dir, progress=None, prior=None, extras=frozenset()):
     """Read, mark the brightest voxels, write; `models` names the fault."""
     from spine import write
     from spine.records import Report

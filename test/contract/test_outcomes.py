@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from lab.evaluate.run_endurance import small_case
+from lab.synth.cohort import make_slab
+from lab.synth.render import render
 from spine.errors import InputError
 from spine.read import read_prior
 
@@ -16,27 +19,109 @@ ROOT = Path(__file__).parents[2]
 VECTORS = json.loads((ROOT / "test" / "input" / "fusion_vectors.json").read_text(encoding="utf-8"))["cases"]
 
 
-def run(folder, *arguments):
-    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(1, 400, (3, 64, 64)).astype(np.int16))
-    image.SetSpacing((1.0, 1.0, 4.0))
+LUMBAR = next((ROOT / "test" / "input" / "lumbar" / "images" / "sagittal-spine-mri").iterdir())
+
+
+def put_lumbar(path):
+    """Three slices of the bundled phantom, to be quick."""
+    sitk.WriteImage(small_case(sitk.ReadImage(str(LUMBAR)), seed=0), str(path))
+    return path
+
+
+def put_neck(path):
+    """Three thick T2 slices of a synthetic neck."""
+    slab = make_slab(3, "cervical")
+    middle = len(slab.tissues) // 2
+    planes = slab.thick([middle - 2, middle, middle + 2])
+    picture = render(planes, np.random.default_rng(1), "t2", 3, slab.spacing_mm[1], artefacts=0.3)
+    image = sitk.GetImageFromArray((700 * picture / np.percentile(picture, 99)).astype(np.int16))
+    image.SetSpacing((*slab.spacing_mm[:0:-1], 2 * slab.spacing_mm[0]))
     image.SetDirection((0, 0, 1, 1, 0, 0, 0, -1, 0))
-    sitk.WriteImage(image, str(folder / "noise.mha"))
-    command = [sys.executable, str(ROOT / "process.py"), "--image", str(folder / "noise.mha"), "--runner", "cpu"]
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def run(folder, *arguments, image=None):
+    image = put_lumbar(folder / "lumbar.mha") if image is None else image
+    command = [sys.executable, str(ROOT / "process.py"), "--image", str(image), "--runner", "cpu"]
     return subprocess.run(
         [*command, "--output", str(folder / "out"), *map(str, arguments)], capture_output=True, text=True, check=False
     )
 
 
+def document(folder, name):
+    return json.loads((folder / "out" / f"{name}.json").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["record"]["indication"])
 def test_published_vectors_come_out_of_the_file(vector, tmp_path):
     (tmp_path / "record.json").write_text(json.dumps(vector["record"]), encoding="utf-8")
-    done = run(tmp_path, "--clinical", tmp_path / "record.json")
+    image = put_neck(tmp_path / "neck.mha") if vector["record"]["region"] == "cervical" else None
+    done = run(tmp_path, "--clinical", tmp_path / "record.json", image=image)
     assert (done.returncode, done.stderr) == (0, "")
-    document = json.loads((tmp_path / "out" / "spine-treatment-outcome-prediction.json").read_text(encoding="utf-8"))
-    found = {o["outcome"]: o["probability"] for o in document["options"] if o["treatment"] == "surgery"}
+    options = document(tmp_path, "spine-treatment-outcome-prediction")["options"]
+    found = {o["outcome"]: o["probability"] for o in options if o["treatment"] == "surgery"}
     assert {k: round(v, 4) for k, v in found.items()} == {
         k: vector[k] for k in ("satisfied", "pain_gone_or_much_better")
     }
+
+
+def test_a_record_of_the_neck_with_images_of_the_lumbar_spine(tmp_path):
+    """The numbers of the record's equation stand, and every document says that the two do not belong together."""
+    record = next(v for v in VECTORS if v["record"]["region"] == "cervical")
+    (tmp_path / "record.json").write_text(json.dumps(record["record"]), encoding="utf-8")
+    assert run(tmp_path, "--clinical", tmp_path / "record.json", image=LUMBAR).returncode == 0
+    told = "the record speaks of the cervical spine, the images show the lumbar spine"
+    outcome = document(tmp_path, "spine-treatment-outcome-prediction")
+    assert outcome["options"][0]["probability"] == pytest.approx(record["satisfied"], abs=5e-5)
+    assert outcome["caveats"][0].startswith(f"Check the patient: {told}")
+    assert all(told in option["warnings"] for option in outcome["options"])
+    likelihood = document(tmp_path, "accelerated-degeneration-likelihood")
+    assert likelihood["reason"] == f"given with a doubt: {told}"
+    assert likelihood["threshold_years"] == 10
+    assert likelihood["without_images"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_record_with_every_field_missing_answers(tmp_path):
+    (tmp_path / "record.json").write_text("{}", encoding="utf-8")
+    assert run(tmp_path, "--clinical", tmp_path / "record.json", image=LUMBAR).returncode == 0
+    options = document(tmp_path, "spine-treatment-outcome-prediction")["options"]
+    assert len(options) == 3
+    for option in options:
+        assert option["abstained"]
+        assert option["missing"]
+        assert option["ask_first"]["ask"]
+        low, high = option["wide_estimate"]["interval_90"]
+        assert high - low > 0.5
+    likelihood = document(tmp_path, "accelerated-degeneration-likelihood")
+    assert likelihood["abstained"]
+    assert likelihood["reason"].startswith("age_years is missing")
+    assert 20 <= likelihood["disc_age_years"] <= 80
+
+
+def test_adjacent_segments_of_a_neck_against_an_edited_earlier_report(tmp_path):
+    neck = put_neck(tmp_path / "neck.mha")
+    assert run(tmp_path, image=neck).returncode == 0
+    report = document(tmp_path, "spine-degeneration-report")
+    height = "disc_height_middle_mm"
+    heights = {row["level"]: row["measurements"][height] for row in report["levels"]}
+    sunk, same = [level for level in ("C6/C7", "C5/C6", "C4/C5", "C7/T1") if "value" in heights[level]][:2]
+    heights[sunk]["value"] += 3.0
+    heights[same]["value"] += 0.2
+    (tmp_path / "earlier.json").write_text(json.dumps(report), encoding="utf-8")
+    done = run(tmp_path, "--prior", tmp_path / "earlier.json", "--prior-years", 2, image=neck)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    progression = document(tmp_path, "spine-degeneration-report")["degeneration"]["progression"]
+    rows = {row["level"]: row for row in progression["levels"]}
+    assert rows[sunk]["height"]["loss_mm"] == pytest.approx(3.0, abs=0.01)
+    assert rows[sunk]["height"]["loss_mm_per_year"] == pytest.approx(1.5, abs=0.01)
+    assert rows[sunk]["height"]["beyond_measurement_error"]
+    segment = rows[sunk]["adjacent_segment_degeneration"]
+    assert segment["present"]["not_measurable"] == "disc height decreased; anterior osteophytes are not graded"
+    assert "pfirrmann is not graded" in segment["positive_progression"]["not_measurable"]
+    assert not rows[same]["height"]["beyond_measurement_error"]
+    assert rows[same]["adjacent_segment_degeneration"]["present"] is False
 
 
 def test_an_earlier_report_gives_what_has_changed(tmp_path):

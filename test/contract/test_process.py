@@ -202,6 +202,22 @@ def test_the_platforms_defaults():
     assert arguments.model in {ROOT / "model", Path("/opt/ml/model")}
 
 
+@pytest.mark.parametrize(
+    ("flags", "extras"),
+    [
+        ([], set()),
+        (["--input", "c", "--fhir", "--html", "--dicom"], {"fhir", "html", "dicom"}),
+        (["--image", "s", "--output", "o"], {"dicom_if_source"}),
+        (["--image", "s", "--output", "o", "--no-dicom", "--fhir"], {"fhir"}),
+        (["--t1", "s", "--output", "o", "--dicom"], {"dicom"}),
+    ],
+)
+def test_what_is_written_beside_the_outputs(flags, extras):
+    from spine.arguments import parse
+
+    assert parse(flags, ROOT / "model").extras == extras
+
+
 def test_help_names_the_exit_codes_and_loads_nothing_heavy():
     code = (
         "import sys, process\n"

@@ -11,27 +11,30 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 import SimpleITK
 
 from lab.evaluate.cases import Case, case_name, find_cases, masks_by_case
 from lab.evaluate.run_cohort import OWN_MODEL, RECORD, Task, main, run_cohort, run_local
+from lab.evaluate.run_endurance import PHANTOM, small_case
 from spine.errors import MissingInput
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not (OWN_MODEL / "settings.json").is_file(), reason="model/ is not in this checkout")
 
 
+@cache
+def phantom() -> SimpleITK.Image:
+    return SimpleITK.ReadImage(str(next(PHANTOM.iterdir())))
+
+
 def put_image(path: Path, seed: int) -> None:
-    """A sagittal stack of three small slices of noise: a real case for the pipeline, with nothing in it to find."""
-    array = np.random.default_rng(seed).integers(0, 400, (64, 64, 3)).astype(np.int16)
-    image = SimpleITK.GetImageFromArray(array)
-    image.SetSpacing((4.0, 0.8, 0.8))  # i to the left, j to the back, k upward
+    """Three slices of the bundled phantom with gain and noise of their own: a real case, and a quick one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    SimpleITK.WriteImage(image, str(path))
+    SimpleITK.WriteImage(small_case(phantom(), seed), str(path))
 
 
 def put_cases(folder: Path, count: int) -> list[str]:

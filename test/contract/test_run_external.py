@@ -13,12 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from pypdf import PdfReader
 
 from lab.evaluate import compare
+from lab.evaluate.fusion_simulation import different_truth, draw_records, forget, true_probability
 from lab.evaluate.masks import LABEL_MAPS, kind_of, read_label_image, read_label_map, score_masks
 from lab.evaluate.run_external import main
 from lab.evaluate.spider_leaderboard import leaderboard
 from spine.errors import MissingInput, UnusableImage
+from spine.fuse.published import published_models
+from spine.settings import FusionSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 UPWARD = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -102,6 +106,11 @@ def test_masks_from_files_to_document(site):
     assert document.count("<figure>") == 3
     assert "there is no predicted mask" in document
     assert "http" not in document.replace("http://www.w3.org", "")  # nothing is loaded from outside
+    pages = PdfReader(site / "out" / "report.pdf").pages
+    printed = " ".join(" ".join(page.extract_text() for page in pages).split())
+    for words in ("External validation", "there is no predicted mask", "0.944 (", "case b, mean Dice", "TRIPOD+AI"):
+        assert words in printed
+    assert sum(len(page.images) for page in pages) >= 3  # Dice by structure, and the gallery, where a and c look alike
     assert {row["structure"] for row in table(site / "out" / "masks.csv")} == {"vertebra", "disc", "canal"}
 
 
@@ -150,6 +159,75 @@ def test_gradings_measurements_and_outcomes_from_tables_alone(tmp_path):
     assert (outcome["n"], outcome["events"]) == (20, happened.sum())
     assert "surgery: satisfied" in tables["recalibration"]
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory):
+    """120 simulated patients of a hospital where fewer do well than the published equation says; some items missing."""
+    folder = tmp_path_factory.mktemp("hospital")
+    model = next(m for m in published_models(FusionSettings()) if m.key[1:4:2] == ("disc_herniation", "satisfied"))
+    generator = np.random.default_rng(12)
+    records = draw_records(model, 120, generator)
+    chances = true_probability(model, records, different_truth(model, -1.2, 1.0))
+    happened = (generator.random(120) < chances).astype(int)
+    records = forget(records, 0.1, generator)
+    fields = sorted({name for record in records for name in record})
+    flags = {p.field for p in model.predictors if p.kind == "binary"}
+    rows = []
+    for number, record in enumerate(records):
+        cells = [bool(record[n]) if n in flags and n in record else record.get(n, "") for n in fields]
+        rows.append(f"p{number},disc_herniation," + ",".join(map(str, cells)))
+    put_table(folder / "records.csv", ",".join(("patient", "indication", *fields)), *rows)
+    put_table(
+        folder / "observed.csv", "patient,treatment,outcome,observed",
+        *(f"p{n},surgery,satisfied,{value}" for n, value in enumerate(happened)),
+    )  # fmt: skip
+    return folder
+
+
+def recalibrated(folder: Path, out: Path, *more: object) -> dict:
+    arguments = ["--outcomes", folder / "observed.csv", "--recalibrate", "fusion", "--output", out, "--draws", 20]
+    assert main([str(part) for part in (*arguments, *more)]) == 0
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))["tables"]["recalibration"]
+
+
+def test_the_fusion_posterior_is_fitted_on_half_and_told_of_the_rest(hospital, tmp_path):
+    studies = recalibrated(hospital, tmp_path / "out", "--records", hospital / "records.csv")
+    study = studies["surgery: satisfied, disc_herniation"]
+    assert (study["fitted_on"], study["reported_on"], study["without_record"]) == (60, 60, 0)
+    assert study["how"].startswith("Posterior of swespine_disc_herniation_satisfied given the first half")
+    before, after = (study[when]["calibration_intercept"]["value"] for when in ("before", "after"))
+    assert before < -0.7
+    assert abs(after) < abs(before) / 2
+    assert study["after"]["brier"]["value"] < study["before"]["brier"]["value"]
+    assert "Recalibrated: surgery: satisfied, disc_herniation" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_posterior_needs_records_and_enough_patients(hospital, tmp_path):
+    rows = (hospital / "records.csv").read_text().splitlines()
+    few = put_table(tmp_path / "few.csv", *rows[:60])
+    studies = recalibrated(hospital, tmp_path / "out", "--records", few)
+    (reason,) = (study["not_measurable"] for study in studies.values())
+    assert "are needed" in reason
+    other = put_table(tmp_path / "other.csv", rows[0], *(row.replace("disc_herniation", "") for row in rows[1:]))
+    studies = recalibrated(hospital, tmp_path / "out", "--records", other)
+    reason = studies["surgery: satisfied"]["not_measurable"]
+    assert reason == "no patient has a clinical record that names an indication"
+
+
+def test_a_patient_with_two_cases_has_one_outcome(tmp_path):
+    put_table(tmp_path / "observed.csv", "patient,treatment,outcome,observed", "p1,surgery,satisfied,1")
+    put_table(
+        tmp_path / "probability.csv", "case,treatment,outcome,probability",
+        "p1_t1,surgery,satisfied,0.4", "p1_t2,surgery,satisfied,0.6",
+    )  # fmt: skip
+    for case in ("p1_t1", "p1_t2"):
+        put(tmp_path / "ours" / f"{case}.nii.gz", spine_labels())
+        put(tmp_path / "reference" / f"{case}.nii.gz", spine_labels())
+    results = evaluate(
+        tmp_path, "--outcomes", tmp_path / "observed.csv", "--predicted-outcomes", tmp_path / "probability.csv"
+    )
+    assert [row["n"] for row in results["tables"]["outcomes"]] == [1]
 
 
 def test_results_of_a_cohort_bring_confidence_flags_and_measurements(site):
@@ -291,6 +369,16 @@ def test_the_leaderboards_spacing_mistake_can_be_switched():
     empty = leaderboard(reference, np.zeros_like(reference), spacing)
     assert empty["DetectionRateVertebrae"] == 0.0
     assert "not_measurable" in empty["ASDVertebrae"]
+
+
+def test_the_leaderboard_wants_spiders_numbers(site, capsys):
+    arguments = ["--predictions", site / "ours", "--reference", site / "reference", "--output", site / "out"]
+    more = ["--reference-map", "vertebra_disc_canal", "--spider-leaderboard", "corrected"]
+    assert main([str(part) for part in (*arguments, *more)]) == 2
+    assert capsys.readouterr().err == (
+        "--spider-leaderboard needs references with SPIDER's numbers; in the label map vertebra_disc_canal 1 is "
+        "'vertebra', 'L5' is expected.\n"
+    )
 
 
 def test_a_wrong_table_is_named(site, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from spine.anatomy import STRUCTURES, Structure
 from spine.conform import (
+    affordable_factor,
     anatomical_axes,
     conform_series,
     conform_study,
@@ -132,6 +133,19 @@ def test_what_label_took_out_does_not_come_back():
     np.testing.assert_array_equal(mask, kept[:, :40, :40])
 
 
+def test_a_body_that_the_network_called_s1_and_label_named_l5_comes_back_as_l5():
+    study = Study(series(np.arange(3 * 40 * 40, dtype=np.int16).reshape(3, 40, 40)))
+    volume = conform_study(study, GRID)
+    structures = np.zeros(volume.array.shape, np.uint8)
+    structures[:, 5:15, 5:15] = structures[:, 25:35, 5:15] = Structure.S1
+    probabilities = (structures[None] == np.arange(len(STRUCTURES))[:, None, None, None]).astype(np.float16)
+    named = np.zeros_like(structures)
+    named[:, 5:15, 5:15] = 1
+    spine = LabelledSpine(named, structures, (), (), Numbering("none", 0.0, (), None))
+    mask = restore(spine, Segmentation(probabilities, structures, {}, ""), volume)
+    np.testing.assert_array_equal(mask, named[:, :40, :40])
+
+
 def test_an_axial_stack_is_refused():
     axial = series(np.ones((20, 64, 64), np.int16), (0.7, 0.7, 4.5), np.eye(3))
     with pytest.raises(UnusableImage) as error:
@@ -159,3 +173,20 @@ def test_every_kind_of_number_gives_the_same_scale(kind):
 
 def test_one_slice_is_flagged():
     assert conform_series(series(np.ones((1, 40, 40), np.int16)), GRID).flags == ("one_slice",)
+
+
+def test_a_series_beyond_the_budget_is_averaged_further_and_flagged(monkeypatch):
+    array = np.random.default_rng(0).random((12, 40, 40)).astype(np.float32)
+    plain = conform_series(series(array), GRID)
+    assert plain.flags == ()
+    monkeypatch.setattr("spine.conform.GRID_VOXELS_MAX", plain.array.size // 2)
+    joined = conform_series(series(array), GRID)
+    assert joined.flags == ("slices_averaged",)
+    assert joined.array.size <= plain.array.size // 2
+    assert joined.spacing_mm[0] == 2 * plain.spacing_mm[0]
+
+
+def test_the_budget_in_slices():
+    assert affordable_factor(200, 512, 512) == 1
+    assert affordable_factor(245, 512, 512) == 2
+    assert affordable_factor(3, 16_000, 16_000) == 3

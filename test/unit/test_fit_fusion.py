@@ -11,7 +11,7 @@ import pytest
 import statsmodels.api as sm
 
 from lab.evaluate.fusion_real import read_table as read_real
-from lab.evaluate.fusion_real import split
+from lab.evaluate.fusion_real import refit_study, split
 from lab.evaluate.fusion_simulation import (
     coverage,
     different_truth,
@@ -23,7 +23,14 @@ from lab.evaluate.fusion_simulation import (
     true_probability,
 )
 from lab.evaluate.fusion_study import EXAMPLE_PATIENT, write_example
-from lab.evaluate.statistics import bootstrap_intervals, calibration, calibration_groups, correct_optimism, performance
+from lab.evaluate.statistics import (
+    bootstrap_intervals,
+    calibration,
+    calibration_curve,
+    calibration_groups,
+    correct_optimism,
+    performance,
+)
 from lab.train import fit_fusion
 from lab.train.fusion_cohort import BadCohort, read_cohort
 from lab.train.fusion_posterior import (
@@ -82,9 +89,11 @@ def test_without_patients_the_answer_is_the_published_one(outcome):
 
 
 def test_from_prior_to_data():
-    growth = prior_to_data(model("disc_herniation"), (0, 50, 10000))
+    growth = prior_to_data(model("disc_herniation"), (0, 50, 10000), cohorts=2)
     first, middle, last = growth["points"]
-    assert first["probability"] == growth["published"]
+    assert first["probability"] == pytest.approx(growth["published"], abs=1e-12)
+    assert first["cohorts_low"] == pytest.approx(first["cohorts_high"])
+    assert last["cohorts_low"] < last["probability"] < last["cohorts_high"]
     assert abs(last["probability"] - growth["truth"]) < 0.02
     assert last["low"] < growth["truth"] < last["high"]
     assert growth["truth"] < middle["probability"] < growth["published"]
@@ -173,10 +182,10 @@ def test_the_example_runs_from_csv_to_advice(tmp_path, capsys):
         str(out),
     ]
     for months in ("12", "24"):
-        assert fit_fusion.main([*words, "--horizon", months, "--bootstrap", "10", "--imputations", "5"]) == 0
+        assert fit_fusion.main([*words, "--horizon", months, "--bootstrap", "20", "--imputations", "2"]) == 0
     printed = capsys.readouterr()
     assert "optimism-corrected" in printed.out
-    assert printed.err == ""
+    assert printed.err.startswith("--bootstrap 20 is few: the limits of the intervals")
     table = json.loads(out.read_text(encoding="utf-8"))
     assert [entry["horizon_months"] for entry in table["models"]] == [12, 24]
     provenance = table["models"][0]["provenance"]
@@ -189,8 +198,16 @@ def test_the_example_runs_from_csv_to_advice(tmp_path, capsys):
     assert local["probability"] < local["published_equation"]["probability"]
     width = lambda o: o["interval_90"][1] - o["interval_90"][0]  # noqa: E731
     assert width(local) < width(local["published_equation"])
-    assert fit_fusion.main([*words, "--bootstrap", "5"]) == 0
+    assert fit_fusion.main([*words, "--bootstrap", "20", "--imputations", "2"]) == 0
     assert len(json.loads(out.read_text(encoding="utf-8"))["models"]) == 2  # replaced, not added
+
+
+@pytest.mark.parametrize(("option", "told"), [("bootstrap", "at least 20"), ("imputations", "at least 2")])
+def test_too_few_samples_are_refused_in_a_sentence(tmp_path, capsys, option, told):
+    words = ["--cohort", "none.csv", "--region", "lumbar", "--outcome", "satisfied", "--out", str(tmp_path / "f.json")]
+    assert fit_fusion.main([*words, f"--{option}", "1"]) == 2
+    assert capsys.readouterr().err == f"--{option} is 1; {told} are needed for an interval.\n"
+    assert not list(tmp_path.iterdir())
 
 
 def cohort_file(folder, rows, columns=("patient", "indication", "odi_percent", "employed", "odi_22_or_less")):
@@ -213,7 +230,7 @@ def rows_of(count=60):
 def test_a_programme_cohort_updates_the_partial_equation(tmp_path):
     path, out = cohort_file(tmp_path, rows_of()), tmp_path / "fusion.json"
     words = ["--cohort", str(path), "--region", "lumbar", "--outcome", "odi_22_or_less", "--out", str(out)]
-    assert fit_fusion.main([*words, "--bootstrap", "5"]) == 0
+    assert fit_fusion.main([*words, "--bootstrap", "20", "--imputations", "2"]) == 0
     record = {"indication": "chronic_low_back_pain", "employed": True, "odi_percent": 40}
     programme = fuse_findings((), (), record, SETTINGS, tmp_path).options[2]
     assert programme["model"] == "local_chronic_low_back_pain_pain_programme_odi_22_or_less_12_months"
@@ -233,7 +250,7 @@ def test_without_a_published_equation_a_weak_prior_serves(tmp_path):
     rows = [[r[0], "spinal_stenosis", *r[2:]] for r in rows_of()]
     out = tmp_path / "fusion.json"
     words = ["--cohort", str(cohort_file(tmp_path, rows)), "--region", "lumbar", "--outcome", "odi_22_or_less"]
-    assert fit_fusion.main([*words, "--out", str(out), "--bootstrap", "5"]) == 0
+    assert fit_fusion.main([*words, "--out", str(out), "--bootstrap", "20", "--imputations", "2"]) == 0
     entry = json.loads(out.read_text(encoding="utf-8"))["models"][0]
     assert entry["treatment"] == "surgery"
     assert "weak prior" in entry["facts"]["source"]
@@ -263,7 +280,7 @@ def test_reports_bring_imaging_features(tmp_path):
     assert "imaging.herniation" not in cohort.records[0]
     out = tmp_path / "fusion.json"
     words = ["--cohort", str(path), "--region", "lumbar", "--outcome", "odi_22_or_less", "--out", str(out)]
-    assert fit_fusion.main([*words, "--bootstrap", "5"]) == 0
+    assert fit_fusion.main([*words, "--bootstrap", "20", "--imputations", "2"]) == 0
     entry = json.loads(out.read_text(encoding="utf-8"))["models"][0]
     imaging = entry["predictors"][-1]
     assert imaging["field"] == "imaging.herniation"
@@ -335,6 +352,38 @@ def test_performance_by_hand():
     groups = calibration_groups(outcome, probability, groups=2)
     assert [g["n"] for g in groups] == [3, 2]
     assert groups[0]["observed"] == pytest.approx(1 / 3)
+
+
+def test_a_calibration_curve_follows_the_shares():
+    generator = np.random.default_rng(10)
+    truth = generator.random(4000)
+    outcome = (generator.random(4000) < truth).astype(float)
+    at = np.array([0.2, 0.5, 0.8])
+    np.testing.assert_allclose(calibration_curve(outcome, truth, at), at, atol=0.04)
+    np.testing.assert_allclose(calibration_curve(outcome, truth**2, at**2), at, atol=0.06)  # predictions too low
+    assert np.isnan(calibration_curve(outcome, np.full(4000, 0.5), at)).all()
+
+
+def test_any_measure_can_be_corrected_for_optimism():
+    """Predictions that do not depend on the fit have no optimism: apparent and corrected are the same."""
+    outcome = (np.arange(60) % 3 == 0).astype(float)
+
+    def measure(observed, probability):
+        return {"mean": float(np.mean(probability - observed))}
+
+    found = correct_optimism(outcome, lambda rows: lambda those: np.full(len(those), 0.4), 30, measure=measure)
+    assert set(found.corrected) == {"mean"}
+    assert found.corrected["mean"].value == pytest.approx(0.4 - 1 / 3, abs=0.05)
+
+
+@pytest.mark.skipif(not SHARED.is_file(), reason="the shared clinical data is not here")
+def test_the_curves_of_the_real_cohort_have_limits():
+    study = refit_study(SHARED, bootstrap=3, splits=2)
+    for name in ("apparent", "optimism_corrected", "held_back"):
+        curve = study["curve"][name]
+        assert len(curve["value"]) == len(study["curve"]["predicted"])
+        assert all(0 <= low <= high <= 1 for low, high in zip(curve["low"], curve["high"], strict=True))
+    assert all(group["low"] < group["observed"] < group["high"] for group in study["groups_apparent"])
 
 
 def test_a_constant_prediction_has_no_slope():

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from spine.fuse import fuse_findings
 from spine.fuse.degeneration import (
@@ -68,6 +69,23 @@ def test_fully_correlated_findings_count_once():
 
 def test_without_findings_the_likelihood_is_the_normal_tail():
     assert float(exceeds(gap_prior(50.0, 12.0), 60.0)) == pytest.approx(0.2023, abs=1e-3)  # 1 - Phi(10 / 12)
+
+
+def test_the_baseline_and_the_threshold_are_in_the_answer():
+    """Normal tail beyond 10 of 12 years; a given likelihood means something only beside it."""
+    found = likelihood(spine(), 50)
+    assert found["threshold_years"] == 10.0
+    assert found["without_images"] == pytest.approx(norm.sf(10 / 12), abs=0.005)
+    assert likelihood(spine(levels=LEVELS[:1]), 50)["without_images"] == found["without_images"]  # abstains, still told
+    assert fuse_findings((), spine(), {}, SETTINGS).degeneration["without_images"] is None
+    neck = (Grade("C5/C6", "pfirrmann", 4),)
+    assert fuse_findings((), neck, {"age_years": 50}, SETTINGS).degeneration["without_images"] is None
+
+
+def test_a_doubt_about_the_patient_goes_with_the_likelihood():
+    found = fuse_findings((), spine(4, 0.9), {"age_years": 50, "region": "cervical"}, SETTINGS).degeneration
+    assert not found["abstained"]
+    assert found["reason"].startswith("given with a doubt: the record speaks of the cervical spine")
 
 
 def test_young_and_worn_is_accelerated_old_and_smooth_is_not():

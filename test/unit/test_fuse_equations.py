@@ -180,7 +180,7 @@ def test_values_outside_the_cohort_warn_and_widen():
     young = known | {"age_years": 25.0}
     variance, warnings = extrapolation_variance(own, young, SETTINGS.cohort_z_limit)
     assert variance > 0
-    assert "age_years: 25 lies outside the cohort" in warnings[0]
+    assert "age at imaging: 25 lies outside the cohort" in warnings[0]
     assert evaluate(own, young, FIELDS, variance).width > evaluate(own, young, FIELDS).width
     old = known | {"age_years": 100.0}
     assert extrapolation_variance(model("disc_herniation"), old, SETTINGS.cohort_z_limit)[1]  # a fact, no predictor

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from spine.anatomy import CANAL_LABEL, STRUCTURES, Structure
 from spine.label import label_levels
+from spine.label.instances import opened
 from spine.records import Grid, Segmentation, Volume
 
 SPACING = (4.0, 0.8, 0.8)
@@ -184,3 +186,20 @@ def test_what_looks_like_body_and_disc_in_the_mouth_is_neither():
     assert [v.name for v in spine.vertebrae] == ["C7", "C6", "C5", "C4", "C3", "C2"]
     assert (spine.mask[:, :, :60] == 0).all()
     assert len(spine.discs) == 5
+
+
+@pytest.mark.parametrize("shape", [(5, 60, 70), (1, 3, 3), (2, 2, 9), (3, 1, 1)])
+def test_opening_is_scipys(shape):
+    part = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=shape), 1) > 0
+    np.testing.assert_array_equal(opened(part), ndimage.binary_opening(part, np.ones((1, 3, 3), bool)))
+
+
+def test_a_sacrum_that_the_network_half_takes_for_l5_makes_every_name_doubtful():
+    structures = column(6)
+    found = segmentation(structures)
+    s1 = structures == Structure.S1
+    found.probabilities[Structure.S1][s1], found.probabilities[Structure.BODY][s1] = 0.55, 0.36
+    spine = label_levels(found, volume())
+    assert spine.vertebrae[0].name == "L5"
+    assert "first sacral body may be the lowest lumbar one" in spine.numbering.doubt
+    assert spine.numbering.probability <= 0.5

@@ -90,8 +90,11 @@ def test_a_fourth_axis_of_one_is_dropped(tmp_path):
 
 
 def test_time_points_are_refused(tmp_path):
-    path = store(tmp_path / "a.mha", voxels(shape=(2, 5, 12, 10)))
-    assert sentence(path) == "a.mha: the image has 4 dimensions (10 x 12 x 5 x 2); one volume of 3 is expected."
+    for name in ("a.mha", "a.nii.gz"):
+        assert sentence(store(tmp_path / name, voxels(shape=(2, 5, 12, 10)))) == (
+            f"{name}: the file holds 2 volumes (time points, echoes or directions: 10 x 12 x 5 x 2 voxels); "
+            "one volume is expected."
+        )
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nii.gz"])
@@ -122,7 +125,7 @@ def test_a_tiff_is_refused(tmp_path):
 def test_colour_is_refused(tmp_path, name):
     SimpleITK.WriteImage(as_image(voxels("uint8", (5, 12, 10, 3)), vector=True), str(tmp_path / name))
     assert sentence(tmp_path / name) == (
-        f"{name}: a voxel has 3 values (colour or complex); one grey value is expected."
+        f"{name}: a voxel has 3 values (colour, complex or several volumes); one is expected."
     )
 
 

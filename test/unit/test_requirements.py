@@ -21,7 +21,7 @@ def watch(event, arguments):
         os.write(2, f"{event} {arguments}".encode())
         os._exit(9)
 sys.addaudithook(watch)
-import cc3d, jsonschema, numpy, openvino, PIL.Image, reportlab.pdfgen.canvas, scipy.ndimage, SimpleITK, tqdm
+import cc3d, highdicom, jsonschema, numpy, openvino, PIL.Image, reportlab.pdfgen.canvas, scipy.ndimage, SimpleITK, tqdm
 openvino.Core().available_devices
 """
 

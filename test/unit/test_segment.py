@@ -10,7 +10,7 @@ from spine.anatomy import STRUCTURES, Structure
 from spine.errors import ModelError
 from spine.records import Grid, Volume
 from spine.runners import available_threads, open_runner
-from spine.segment import segment_volume
+from spine.segment import TILE_BYTES, largest, segment_volume, tile_slices, to_half
 from spine.settings import SegmenterSettings, read_settings
 
 MODEL = Path(__file__).parents[2] / "model"
@@ -53,6 +53,51 @@ def test_padding_is_background():
     segmentation = segment_volume(volume(np.zeros((1, 32, 64), np.float32), (1, 30, 50)), Recorder(), SETTINGS)
     assert (segmentation.structures[:, 30:] == 0).all()
     assert (segmentation.structures[:, :, 50:] == 0).all()
+
+
+def test_half_precision_is_the_nearest_and_tiny_values_are_zero():
+    exact = np.concatenate([np.linspace(0, 1, 100_001, dtype=np.float32), np.float32([2**-14, 0.0])])
+    kept = exact >= 2**-14
+    half = to_half(exact)
+    assert half.dtype == np.float16
+    error = np.abs(half.astype(np.float64) - exact)
+    assert (error <= np.abs(exact.astype(np.float16).astype(np.float64) - exact))[kept].all()
+    assert (half[~kept] == 0).all()
+    np.testing.assert_array_equal(to_half(np.float32([1.0, 1 - 2**-13, 1e-38, 6e-8])), [1, 1, 0, 0])
+
+
+def test_the_largest_class_is_numpys_argmax_ties_included():
+    probability = np.random.default_rng(0).integers(0, 4, (5, 20, 30)).astype(np.float32)
+    np.testing.assert_array_equal(largest(probability), probability.argmax(0))
+
+
+def test_a_thick_volume_is_tiled_along_slices_in_whole_batches():
+    assert tile_slices(18, 352, 352, 1) == 18
+    assert tile_slices(18, 352, 352, 4) == 16
+    assert tile_slices(3, 352, 352, 4) == 4
+    assert tile_slices(200, 2048, 2048, 2) == 2  # never less than a batch
+    slices = tile_slices(200, 512, 512, 1)
+    assert slices * 10 * 512 * 512 * 4 <= TILE_BYTES < (slices + 1) * 10 * 512 * 512 * 4
+
+
+def test_tiles_meet_without_a_seam(monkeypatch):
+    array = np.random.default_rng(0).random((9, 32, 32), np.float32)
+    monkeypatch.setattr("spine.segment.TILE_BYTES", 4 * 10 * 32 * 32 * 4)
+    runner = Recorder()
+    segment_volume(volume(array), runner, SETTINGS)
+    assert [len(batch) for batch in runner.shown] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate(runner.shown)[:9, 1], array)
+    np.testing.assert_array_equal(runner.shown[1][0, 0], array[3])
+
+
+def test_images_of_many_sizes_get_the_answer_of_their_own_size():
+    settings = read_settings(MODEL)
+    runner = open_runner(MODEL / settings.segmenter.file, settings.segmenter.sha256, "cpu")
+    images = [np.random.default_rng(n).random((3, 3, 64, 32 * n), np.float32) for n in (2, 3, 4, 5)]
+    first = [runner(image) for image in images]
+    for image, answer in zip(images, first, strict=True):
+        np.testing.assert_array_equal(runner(image), answer)
+        np.testing.assert_array_equal(runner(image[1:2])[0], answer[1])
 
 
 def test_a_network_with_other_classes_is_refused():
@@ -99,7 +144,7 @@ def test_auto_falls_back_to_the_cpu():
 def test_threads_follow_the_quota_of_the_container(tmp_path, monkeypatch):
     limit = tmp_path / "cpu.max"
     limit.write_text("100000 100000\n")
-    monkeypatch.setattr("spine.runners.CGROUP_LIMITS", (limit,))
+    monkeypatch.setattr("spine.runners.CGROUP_LIMITS", ((limit,),))
     assert available_threads() == 1
     limit.write_text("max 100000\n")
     assert available_threads() >= 1

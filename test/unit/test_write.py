@@ -30,7 +30,7 @@ FILES = {
 ABSENT = {"not_measurable": "no grades"}
 LIKELIHOOD = {
     "likelihood": 0.25, "interval_90": [0.1, 0.5], "disc_age_years": 51.5, "disc_age_interval_90": [44, 60],
-    "abstained": False, "reason": "none",
+    "without_images": 0.2, "threshold_years": 10, "abstained": False, "reason": "none",
 }  # fmt: skip
 OPTION = {
     "treatment": "surgery", "outcome": "satisfied", "horizon_months": 12, "probability": 0.8,
@@ -255,3 +255,26 @@ def test_the_schema_of_the_outcomes(changes, valid):
     assert (list(violations({**OUTCOME, "options": [{**OPTION, **changes}]}, schema)) == []) is valid
     assert list(violations({**OUTCOME, "options": [], "indication": ABSENT}, schema)) == []
     assert list(violations({**OUTCOME, "indication": "other"}, schema)) != []
+
+
+EXTRAS = {"html": b"<html>", "dicom-segmentation": b"DICM 1", "dicom-report": b"DICM 2"}
+EXTRA_FILES = {"spine-report.html", "dicom/segmentation.dcm", "dicom/report.dcm"}
+
+
+def test_extras_come_and_go_with_the_outputs(tmp_path):
+    write_outputs(report(), mask(), study(), tmp_path, EXTRAS)
+    assert files(tmp_path) == FILES | EXTRA_FILES
+    assert (tmp_path / "dicom" / "report.dcm").read_bytes() == b"DICM 2"
+    write_outputs(report(), mask(), study(), tmp_path)
+    assert files(tmp_path) == FILES
+    write_outputs(report(), mask(), study(), tmp_path, EXTRAS)
+    clear_outputs(tmp_path)
+    assert everything(tmp_path) == []
+
+
+def test_a_folder_of_extras_that_holds_more_is_kept(tmp_path):
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "source.dcm").write_bytes(b"theirs")
+    write_outputs(report(), mask(), study(), tmp_path, EXTRAS)
+    clear_outputs(tmp_path)
+    assert files(tmp_path) == {"dicom/source.dcm"}

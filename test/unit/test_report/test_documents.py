@@ -58,7 +58,9 @@ def test_report_without_measurements_satisfies_its_schema_and_says_not_implement
         assert {"disc_height_middle_mm", "canal_ap_diameter_mm", "slip_percent"} <= set(level["measurements"])
     assert document["muscle"] == absent
     assert document["xray"] == {"not_measurable": "no X-ray was given"}
-    assert document["input"]["out_of_distribution_score"] == absent
+    assert document["input"]["out_of_distribution_score"] == {
+            "not_measurable": "the quality of the case was not judged"
+        }
     assert document["input"]["clinical"] == {"not_measurable": "no clinical record was given"}
     assert document["degeneration"]["score"] == absent
 

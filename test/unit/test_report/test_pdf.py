@@ -113,7 +113,8 @@ def test_hostile_text_in_every_string_is_drawn_as_text(make_full_case):
 
 def test_reasons_that_do_not_fit_are_counted(make_case):
     case = make_case(8)
-    reasons = [f"reason number {number}" for number in range(120)]
+    words = "said in so many words that it fills a line " * 4
+    reasons = [f"reason number {number}, {words.strip()}" for number in range(120)]
     grades = tuple(
         Grade(disc.level, name, None, not_measurable=reasons[9 * row + column])
         for row, disc in enumerate(case.spine.discs)
@@ -121,9 +122,9 @@ def test_reasons_that_do_not_fit_are_counted(make_case):
     )
     changed = case.but(findings=replace(case.findings, grades=grades))
     document = report_document(*changed.arguments())
-    found = " ".join(pages(compose_report(*changed.arguments()).pdf))
+    found = " ".join(" ".join(pages(compose_report(*changed.arguments()).pdf)).split())
     explained = sum(f"{reason}:" in found for reason in reasons)
-    assert explained >= 8
+    assert explained >= 4
     counted = re.search(r"(\d+) more reasons are in spine-degeneration-report.json", found)
     assert counted is not None
     assert 1 + explained + int(counted[1]) == len(  # "not implemented" is explained as well

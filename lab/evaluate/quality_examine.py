@@ -1,0 +1,103 @@
+"""One sample through the network: features, Dice against its truth, voxel probabilities against right and wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.evaluate.metrics import dice
+from lab.evaluate.quality_cases import Sample
+from spine.anatomy import Structure
+from spine.conform import conform_study
+from spine.errors import SpineError
+from spine.label import label_levels
+from spine.quality.answer import answer_features
+from spine.quality.confidence import group_probabilities
+from spine.quality.image import image_features
+from spine.quality.learnt import GROUPS
+from spine.quality.thresholds import read_thresholds
+from spine.quality.verdict import refuse_other_images
+from spine.records import LabelledSpine, Segmentation, Volume
+from spine.runners import Runner
+from spine.segment import segment_volume
+from spine.settings import Settings
+
+BINS = 50  # of voxel probability
+TRUTH = {"vertebra": 1, "disc": 2, "canal": 3}
+BODY_TRUTH = 4
+
+
+def examine(sample: Sample, segmenter: Runner, settings: Settings) -> dict[str, Any]:
+    """Row of raw results: never a figure that is derived from several cases."""
+    row: dict[str, Any] = {
+        key: getattr(sample, key) for key in ("name", "patient", "source", "split", "kind", "family", "strength")
+    }
+    study = sample.study()
+    try:
+        volume = conform_study(study, settings.grid)
+        image = image_features(study.primary, volume)
+        refuse_other_images(study.primary.slug, image, read_thresholds())
+    except SpineError as refusal:
+        return {**row, "refused": str(refusal)}
+    segmentation = segment_volume(volume, segmenter, settings.segmenter)
+    spine = label_levels(segmentation, volume)
+    features = {**image, **answer_features(segmentation, spine, volume)}
+    row["features"] = {name: round(float(value), 5) for name, value in features.items()}
+    row["refused"] = "" if spine.vertebrae else "no vertebral body was recognised"
+    row["numbering_doubted"] = spine.numbering.doubt is not None
+    if sample.truth is not None:
+        truth = on_grid(sample.truth, sample.spacing_mm, volume)
+        row["dice"] = overlaps(truth, spine)
+        if (truth == TRUTH["vertebra"]).any():
+            row["voxels"] = voxel_counts(truth, segmentation)
+    return row
+
+
+def on_grid(truth: NDArray[np.uint8], spacing_mm: tuple[float, float, float], volume: Volume) -> NDArray[np.uint8]:
+    """`truth` on the grid of `volume`, by the nearest voxel; zero in the padding. Axes (slice, down, back)."""
+    factor = round(volume.spacing_mm[0] / spacing_mm[0])
+    index = [np.minimum(np.arange(volume.content[0]) * factor + factor // 2, truth.shape[0] - 1)]
+    for axis in (1, 2):
+        place = np.rint(np.arange(volume.content[axis]) * volume.spacing_mm[axis] / spacing_mm[axis]).astype(int)
+        index.append(np.minimum(place, truth.shape[axis] - 1))
+    out = np.zeros(volume.array.shape, np.uint8)
+    slices, rows, columns = volume.content
+    out[:slices, :rows, :columns] = truth[np.ix_(*index)]
+    return out
+
+
+def _rows_told(truth: NDArray[np.uint8]) -> slice:
+    """Rows in which the reference is complete: from the highest labelled vertebra down; L1 to L5 where bodies only."""
+    bodies_only = not (truth == TRUTH["vertebra"]).any()
+    rows = np.flatnonzero((truth == (BODY_TRUTH if bodies_only else TRUTH["vertebra"])).any((0, 2)))
+    if not rows.size:
+        return slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1 if bodies_only else truth.shape[1])
+
+
+def overlaps(truth: NDArray[np.uint8], spine: LabelledSpine) -> dict[str, float]:
+    """Dice of the labelled spine on the network's grid; bodies count as 'vertebra' where the truth has no more."""
+    rows = _rows_told(truth)
+    found, reference = spine.structures[:, rows], truth[:, rows]
+    if (truth == BODY_TRUTH).any():
+        return {"vertebra": round(dice(found == Structure.BODY, reference == BODY_TRUTH), 4)}
+    return {
+        group: round(dice(np.isin(found, members), reference == TRUTH[group]), 4) for group, members in GROUPS.items()
+    }
+
+
+def voxel_counts(truth: NDArray[np.uint8], segmentation: Segmentation) -> dict[str, list[list[int]]]:
+    """Group -> [voxels, right ones] in each of BINS bins of the network's probability."""
+    rows = _rows_told(truth)
+    told = np.zeros(truth.shape, bool)
+    told[:, rows] = True
+    counts = {}
+    for group in GROUPS:
+        inside, stated = group_probabilities(segmentation, group)
+        use = told[inside]
+        at = np.minimum((stated[use] * BINS).astype(int), BINS - 1)
+        right = truth[inside][use] == TRUTH[group]
+        counts[group] = [np.bincount(at, minlength=BINS).tolist(), np.bincount(at[right], minlength=BINS).tolist()]
+    return counts

@@ -1,0 +1,133 @@
+"""Rules of anatomy: order, spacing and sizes of the bodies, discs between them, one canal behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spine.anatomy import DISC_OFFSET, FIRST_VERTEBRA, Structure, disc_level, region_of
+from spine.records import Doubt, LabelledSpine, Vertebra, Volume
+
+MIN_BODIES = 4  # fewer have no usual distance to compare with
+SEVERAL = 2  # neighbours on either side that a body is compared with
+
+
+def anatomy_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> tuple[Doubt, ...]:
+    """What breaks a rule, and the findings that it touches. `limits` are those of resources/thresholds.json."""
+    return (
+        *_spacing_doubts(spine, volume, limits),
+        *_size_doubts(spine, limits),
+        *_disc_doubts(spine, volume, limits),
+        *_canal_doubts(spine, volume, limits),
+    )
+
+
+def anatomy_flags(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> tuple[str, ...]:
+    """What is unusual but touches no single finding: sizes against names, gaps without a disc, a canal half seen."""
+    return (*_pitch_flags(spine, volume, limits), *_missing_discs(spine), *_canal_flags(spine, limits))
+
+
+def _distance_mm(upper: Vertebra, lower: Vertebra, volume: Volume) -> float:
+    return float(np.linalg.norm((np.array(upper.centre) - lower.centre)[1:] * volume.spacing_mm[1:]))
+
+
+def _spacing_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+    bodies = spine.vertebrae
+    if len(bodies) < MIN_BODIES:
+        return []
+    steps = np.array([_distance_mm(upper, lower, volume) for lower, upper in pairwise(bodies)])
+    found = []
+    for n, (lower, upper) in enumerate(pairwise(bodies)):
+        usual = float(np.median(np.delete(steps, n)[max(n - SEVERAL, 0) : n + SEVERAL]))
+        ratio = steps[n] / usual if usual > 0 else 1.0
+        cut = lower.partial or upper.partial
+        if (ratio < limits["gap_ratio_min"] and not cut) or ratio > limits["gap_ratio_max"]:
+            reason = (
+                f"{upper.name} and {lower.name} lie {steps[n]:.0f} mm apart where about {usual:.0f} mm is usual here"
+            )
+            found.append(Doubt(disc_level(DISC_OFFSET + upper.label), None, reason))
+    return found
+
+
+def _size_doubts(spine: LabelledSpine, limits: Mapping[str, float]) -> list[Doubt]:
+    whole = [body for body in spine.vertebrae if not body.partial]
+    found = []
+    for n, body in enumerate(whole):
+        around = [other.body_voxels for other in whole[max(n - SEVERAL, 0) : n + SEVERAL + 1] if other is not body]
+        if len(around) < SEVERAL:
+            continue
+        ratio = body.body_voxels / max(float(np.median(around)), 1.0)
+        if not limits["size_ratio_min"] <= ratio <= limits["size_ratio_max"]:
+            reason = f"the body of {body.name} was found with {ratio:.1f} times the size of its neighbours"
+            found.append(Doubt(body.name, "vertebra", reason))
+    return found
+
+
+def _disc_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+    bodies = {body.label: body for body in spine.vertebrae}
+    found = []
+    for disc in spine.discs:
+        upper, lower = bodies.get(disc.label - DISC_OFFSET), bodies.get(disc.label - DISC_OFFSET - 1)
+        if upper is None or lower is None or upper.partial or lower.partial:
+            continue
+        middle = (np.array(upper.centre) + lower.centre) / 2
+        aside = float(np.linalg.norm((np.array(disc.centre) - middle)[1:] * volume.spacing_mm[1:]))
+        if aside > limits["disc_aside_max"] * _distance_mm(upper, lower, volume):
+            found.append(Doubt(disc.level, "disc", f"the disc {disc.level} was not found between its bodies"))
+    return found
+
+
+def _canal(spine: LabelledSpine) -> NDArray[np.bool_]:
+    """Canal with the cord, (slice, down, back)."""
+    return np.asarray(np.isin(spine.structures, (Structure.CANAL, Structure.CORD)))
+
+
+def _canal_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+    canal = _canal(spine).max(0)
+    rows = canal.max(1)
+    if not rows.any():
+        return []
+    depth_mm = canal[rows].sum(1) * volume.spacing_mm[2]
+    wide = float((depth_mm > limits["canal_depth_max_mm"]).mean())
+    if wide <= limits["canal_wide_share"]:
+        return []
+    reason = f"the canal was found deeper than {limits['canal_depth_max_mm']:.0f} mm over {100 * wide:.0f} % of it"
+    return [Doubt(None, "canal", reason)]
+
+
+def _pitch_flags(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[str]:
+    steps: dict[str, list[float]] = {}
+    for lower, upper in pairwise(spine.vertebrae):
+        steps.setdefault(region_of(lower.label), []).append(_distance_mm(upper, lower, volume))
+    found = []
+    for region, lengths in steps.items():
+        usual, median = limits[f"pitch_{region}_mm"], float(np.median(lengths))
+        if not limits["pitch_low_share"] <= median / usual <= limits["pitch_high_share"] and len(lengths) > 1:
+            found.append(
+                f"the {region} bodies lie {median:.0f} mm apart where about {usual:.0f} mm is usual: the voxel spacing "
+                "or the names of the levels may be wrong"
+            )
+    return found
+
+
+def _missing_discs(spine: LabelledSpine) -> list[str]:
+    seen = {disc.label - DISC_OFFSET for disc in spine.discs}
+    return [
+        f"no disc was found between {upper.name} and {lower.name}"
+        for lower, upper in pairwise(spine.vertebrae)
+        if upper.label == lower.label + 1 and upper.label not in seen and upper.label > FIRST_VERTEBRA
+    ]
+
+
+def _canal_flags(spine: LabelledSpine, limits: Mapping[str, float]) -> list[str]:
+    if len(spine.vertebrae) < SEVERAL:
+        return []
+    rows = _canal(spine).max((0, 2))
+    heights = [body.centre[1] for body in spine.vertebrae]
+    part = rows[int(min(heights)) : int(max(heights)) + 1]
+    if not part.size or not 0 < part.mean() < limits["canal_share_min"]:
+        return []
+    return [f"the spinal canal was found along {100 * part.mean():.0f} % of the vertebrae in view only"]

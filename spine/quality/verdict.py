@@ -1,0 +1,132 @@
+"""The verdict on one case: refused in one sentence, or accepted with a score, flags and doubts.
+
+Refused is what shows no spine that the network can read: by a rule on the image itself (a mask, CT numbers, a picture
+too small for two levels), by finding no vertebral body, or by the learnt probability `refuse_below_prob`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spine.errors import UnusableImage
+from spine.quality.answer import answer_features
+from spine.quality.confidence import calibrated_confidence
+from spine.quality.image import image_features
+from spine.quality.learnt import QualityModel
+from spine.quality.rules import anatomy_doubts, anatomy_flags
+from spine.quality.thresholds import read_thresholds
+from spine.records import Doubt, LabelledSpine, Quality, Segmentation, Series, Volume
+
+EXPECTED = "a sagittal MR series of the spine is expected"
+OUTDATED = (
+    "the models of doubt were learnt on another network than the one that ran: their probabilities are not checked"
+)
+PARTS = {"vertebra": "the vertebrae", "disc": "the discs", "canal": "the spinal canal"}
+# What a value outside the range of the sound cases means: feature -> (below, above).
+UNUSUAL: dict[str, tuple[str | None, str | None]] = {
+    "noise": (None, "the image is noisier"),
+    "sharpness": ("the image is more blurred", None),
+    "contrast": ("the image has less contrast", None),
+    "bias": (None, "the brightness is less even"),
+    "void_share": (None, "the image has more signal voids (metal, gas or a fault)"),
+    "saturated_share": (None, "more of the image is saturated"),
+    "slice_correlation": (
+        "neighbouring slices resemble each other less (motion, a wrong order or several series)",
+        None,
+    ),
+    "edge_ratio": ("opposite borders continue each other more (fold-over)", None),
+}
+
+
+def judge_quality(
+    series: Series, volume: Volume, segmentation: Segmentation, spine: LabelledSpine, model: QualityModel
+) -> Quality:
+    """Judge the case of `series`, conformed, segmented and labelled.
+
+    Raises:
+        UnusableImage: no spine was found in the image.
+    """
+    limits = read_thresholds()
+    image = image_features(series, volume)
+    refuse_other_images(series.slug, image, limits)
+    if not spine.vertebrae:
+        raise UnusableImage(f"No spine was found in {series.slug}: no vertebral body was recognised; {EXPECTED}.")
+    features = {**image, **answer_features(segmentation, spine, volume)}
+    spine_prob = model.spine(features)
+    if spine_prob < model.limits.refuse_below_prob:
+        raise UnusableImage(
+            f"No spine was found in {series.slug}: what was taken for {len(spine.vertebrae)} vertebrae and "
+            f"{len(spine.discs)} discs is a spine with a probability of {spine_prob:.3f} only; {EXPECTED}."
+        )
+    predicted = {group: predict(features) for group, predict in model.dice.items()}
+    return Quality(
+        spine_prob=spine_prob,
+        image=image,
+        predicted_dice=predicted,
+        confidence=calibrated_confidence(segmentation, model.confidence),
+        flags=(
+            *(() if model.fits else (OUTDATED,)),
+            *_image_flags(series.slug, image, limits, model),
+            *_answer_flags(spine_prob, predicted, model),
+            *anatomy_flags(spine, volume, limits),
+        ),
+        doubts=(*_dice_doubts(predicted, model), *anatomy_doubts(spine, volume, limits)),
+    )
+
+
+def case_dice(predicted: Mapping[str, float]) -> float:
+    """Predicted Dice of the case: the mean over its structures."""
+    return sum(predicted.values()) / len(predicted)
+
+
+def refuse_other_images(slug: str, image: Mapping[str, float], limits: Mapping[str, float]) -> None:
+    """Raise UnusableImage for an image that is no MR series of two levels of a spine whatever the network answers."""
+    reason = None
+    if image["grey_levels"] < limits["grey_levels_min"]:
+        reason = f"the image has {image['grey_levels']:.0f} grey levels only, as a segmentation mask has"
+    elif image["below_tissue_share"] > limits["air_share_max"]:
+        reason = f"{100 * image['below_tissue_share']:.0f} % of the voxels are -500 or less, as on CT"
+    elif image["height_mm"] < limits["height_min_mm"] or image["depth_mm"] < limits["depth_min_mm"]:
+        reason = (
+            f"the image shows {image['height_mm']:.0f} mm from head to foot and {image['depth_mm']:.0f} mm from front "
+            f"to back; at least {limits['height_min_mm']:.0f} and {limits['depth_min_mm']:.0f} mm are needed"
+        )
+    if reason is not None:
+        raise UnusableImage(f"No spine was found in {slug}: {reason}; {EXPECTED}.")
+
+
+def _image_flags(slug: str, image: Mapping[str, float], limits: Mapping[str, float], model: QualityModel) -> list[str]:
+    found = []
+    if image["pixel_mm"] > limits["pixel_max_mm"]:
+        found.append(f"the samples lie {image['pixel_mm']:.1f} mm apart in the plane of the slices: detail is missing")
+    if image["slice_mm"] > limits["slice_max_mm"]:
+        found.append(f"the slices lie {image['slice_mm']:.1f} mm apart")
+    if image["oblique_deg"] > limits["oblique_max_deg"]:
+        found.append(f"the slices are turned by {image['oblique_deg']:.0f} degrees from the sagittal plane")
+    for name, (below, above) in UNUSUAL.items():
+        low, high = model.ranges[name]
+        if below is not None and image[name] < low:
+            found.append(f"{below} than in the cases learnt from ({name} {image[name]:.2f}, least {low:.2f})")
+        if above is not None and image[name] > high:
+            found.append(f"{above} than in the cases learnt from ({name} {image[name]:.2f}, most {high:.2f})")
+    return [f"{slug}: {flag}" for flag in found]
+
+
+def _answer_flags(spine_prob: float, predicted: Mapping[str, float], model: QualityModel) -> list[str]:
+    found = []
+    if spine_prob < model.limits.flag_below_prob:
+        found.append(f"the image is unlike the spines learnt from: probability of a readable spine {spine_prob:.2f}")
+    if case_dice(predicted) < model.limits.flag_below_dice:
+        found.append(f"the outlines are doubtful: predicted Dice {case_dice(predicted):.2f}")
+    return found
+
+
+def _dice_doubts(predicted: Mapping[str, float], model: QualityModel) -> list[Doubt]:
+    limit = model.limits.withhold_below_dice
+    return [
+        Doubt(
+            None, group, f"the outline of {PARTS[group]} is doubtful: predicted Dice {value:.2f} is below {limit:.2f}"
+        )
+        for group, value in predicted.items()
+        if value < limit
+    ]
