@@ -8,7 +8,7 @@ ARG API=exec
 
 
 FROM ${BASE} AS packages
-ARG REQUIREMENTS=requirements.txt
+ARG REQUIREMENTS=requirements.hashes.txt
 COPY requirements.txt ${REQUIREMENTS} /build/
 RUN cd /build && pip install --no-deps --no-compile --no-cache-dir --no-warn-script-location --root-user-action ignore \
         --disable-pip-version-check --prefix /packages -r ${REQUIREMENTS}
