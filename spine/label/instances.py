@@ -19,6 +19,7 @@ MIN_BODY_MM2 = 55.0  # mid-sagittal area below which a component is no body; C3 
 MIN_DISC_MM2 = 12.0
 MERGED_HEIGHT_RATIO = 1.55  # taller than this times its neighbours: two bodies whose disc has collapsed
 MAX_GAP_RATIO = 1.7  # neighbours further apart than this times the usual distance: one is missing, or one is a stray
+MIN_GAP_RATIO = 0.6  # nearer than this: one vertebra was probably counted twice
 MAX_FRONT_MM = 75.0  # a body's centre lies at most this far in front of the canal's middle
 # ... and at most this many times as far as its neighbours: 2.4 leaves room for a vertebra that has slipped by its
 # whole depth, and none for what looks like a vertebra in the mouth.
@@ -26,7 +27,6 @@ MAX_FRONT_RATIO = 2.4
 MIDDLE_MM = 6.0  # on either side of the canal's middle: less than half the width of any body
 MIN_C2_SHARE = 0.3  # mean probability from which a body is C2: no other vertebra comes near it
 SIDE_NEAR = 0.75  # times the height of a body in the middle: at that body's height
-MAX_DISC_RATIO = 1.0  # a disc's centre is at most this many level distances from that of the nearest body
 
 
 KINDS = (Structure.BODY, Structure.S1, Structure.C2)
@@ -312,79 +312,21 @@ def largest_gap_ratio(bodies: list[Body]) -> float:
     return float((steps / around).max())
 
 
+def smallest_gap_ratio(bodies: list[Body]) -> float:
+    """Smallest distance between neighbours over the median of the distances around it; 1 for fewer than four.
+
+    The distances at both ends are left out: a body that the border cuts lies nearer.
+    """
+    if len(bodies) < 4:
+        return 1.0
+    steps = _steps_mm(bodies)
+    around = [np.median(np.delete(steps, n)[max(n - 2, 0) : n + 2]) for n in range(len(steps))]
+    return float((steps / around)[1:-1].min())
+
+
 def _steps_mm(bodies: list[Body]) -> NDArray[np.float64]:
     """Distances of neighbours' centres; C2's is taken as if it were as low as its neighbour, without the dens."""
     steps = np.linalg.norm(np.diff([b.centre_mm[1:] for b in bodies], axis=0), axis=1)
     if bodies[-1].structure == Structure.C2:
         steps[-1] -= max(0.5 * (bodies[-1].height_mm - bodies[-2].height_mm), 0.0)
     return np.asarray(steps, np.float64)
-
-
-def spine_axes(centres_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors (n, 2) in (down, back): downward along the column at each body, and its normal to the back.
-
-    `centres_mm` is (n, 2), lowest first.
-    """
-    if len(centres_mm) < 2:
-        down = np.tile([1.0, 0.0], (len(centres_mm), 1))
-    else:
-        down = -np.gradient(centres_mm, axis=0)
-        down /= np.linalg.norm(down, axis=1, keepdims=True)
-    return down, np.stack((-down[:, 1], down[:, 0]), 1)
-
-
-def assign_discs(
-    parts: list[NDArray[np.intp]], bodies: list[Body], spacing_mm: tuple[float, float, float]
-) -> list[tuple[int, NDArray[np.intp]]]:
-    """(index of the body above, voxels) of each disc, lowest first; index -1 .. len(bodies) - 1.
-
-    Index n means: between body n and the body below it. A part above the highest body has the index
-    len(bodies): its upper vertebra is outside the image. Parts far from every body are left out.
-    """
-    centres = np.stack([b.centre_mm[1:] for b in bodies])
-    axes, _ = spine_axes(centres)
-    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
-    reach_mm = MAX_DISC_RATIO * float(np.median(steps)) if len(steps) else np.inf
-    groups: dict[int, list[NDArray[np.intp]]] = {}
-    for voxels in parts:
-        centre = voxels.mean(0)[1:] * spacing_mm[1:]
-        if np.linalg.norm(centre - centres, axis=1).min() > reach_mm:
-            continue  # away from the column: fat, a tongue, a vessel
-        below = ((centre - centres) * axes).sum(1) > 0  # the part lies below body n
-        nearest = int(np.linalg.norm(centre - centres, axis=1).argmin())
-        upper = nearest if below[nearest] else nearest + 1
-        groups.setdefault(upper, []).append(voxels)
-    discs = []
-    for upper, members in sorted(groups.items()):
-        largest = max(len(m) for m in members)
-        discs.append((upper, np.concatenate([m for m in members if len(m) > 0.15 * largest])))
-    return discs
-
-
-# How far a process hangs below its body, in mm downward per mm behind the canal's front: spinous processes
-# slant most in the thoracic spine. Hand-set from the anatomy, checked by eye on the training patients.
-SLANT = {"lumbar": 0.30, "thoracic": 0.75, "cervical": 0.35}
-PEDICLE_DEPTH_MM = 12.0  # the slant starts this far behind the body's centre
-
-
-MAX_POSTERIOR_LEVELS = 0.85  # a voxel further from every body than this times the level distance belongs to none
-
-
-def assign_posterior(
-    voxels: NDArray[np.intp], bodies: list[Body], regions: list[str], spacing_mm: tuple[float, float, float]
-) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """(index into `bodies`, whether it belongs to any of them) for each posterior voxel (n, 3).
-
-    A voxel is moved up along its region's slant and given to the body at whose height it then lies.
-    """
-    centres = np.stack([b.centre_mm[1:] for b in bodies])
-    axes, normals = spine_axes(centres)
-    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
-    pitch = float(np.median(steps)) if len(steps) else 1.3 * bodies[0].height_mm
-    offset = voxels[:, 1:] * np.asarray(spacing_mm[1:])
-    distance = np.empty((len(bodies), len(voxels)), np.float32)
-    for n, body in enumerate(bodies):
-        relative = offset - centres[n]
-        behind = np.maximum(relative @ normals[n] - PEDICLE_DEPTH_MM, 0.0)
-        distance[n] = np.abs(relative @ axes[n] - SLANT[regions[n]] * behind - 0.1 * body.height_mm)
-    return distance.argmin(0), distance.min(0) < MAX_POSTERIOR_LEVELS * pitch

@@ -21,22 +21,24 @@ from spine.anatomy import (
     region_of,
     vertebra_name,
 )
+from spine.label.assignment import assign_discs, assign_posterior
 from spine.label.instances import (
     MAX_GAP_RATIO,
     MIN_DISC_MM2,
+    MIN_GAP_RATIO,
     Body,
-    assign_discs,
-    assign_posterior,
     components,
     drop_strays,
     find_bodies,
     keep_column,
     largest_gap_ratio,
+    smallest_gap_ratio,
 )
 from spine.label.numbering import Evidence, number_levels
 from spine.records import Disc, LabelledSpine, Numbering, Segmentation, Vertebra, Volume
 
 MIN_CANAL_MM2 = 60.0
+ATLAS_DOWN_MM, ATLAS_BACK_MM = 25.0, 50.0  # of C1's parts from the tip of the dens, up or down and to front or back
 MIN_SACRUM_MM2 = 80.0
 UNSURE_LOWEST, SMALL_LOWEST = 0.75, 0.55  # mean probability, and area as a share of the next body's
 BESIDE_SHARE = 0.2  # of the largest part of the canal
@@ -258,18 +260,25 @@ def _slant_region(label: int) -> str:
 
 
 def _atlas(structures: NDArray[np.uint8], spacing_mm: tuple[float, float, float], canvas: _Canvas) -> None:
-    """C1, only where C2 was found: its arches lie around the dens."""
-    if not (canvas.mask == C2_LABEL).any():
+    """C1, only where C2 was found: its arches lie around the dens, the rear one furthest away."""
+    axis = np.argwhere((canvas.mask == C2_LABEL) & (canvas.structures == Structure.C2))
+    if not len(axis):
         return
+    dens_mm = np.array([axis[:, 0].mean(), axis[:, 1].min(), axis[:, 2].mean()]) * spacing_mm
     for voxels in components(structures == Structure.C1, spacing_mm, MIN_DISC_MM2):
-        canvas.put(voxels, LAST_VERTEBRA, Structure.C1)
+        away = np.abs(voxels.mean(0) * spacing_mm - dens_mm)
+        if away[1] < ATLAS_DOWN_MM and away[2] < ATLAS_BACK_MM:
+            canvas.put(voxels, LAST_VERTEBRA, Structure.C1)
 
 
 def _with_gaps(numbering: Numbering, bodies: list[Body], sacrum: Body | None) -> Numbering:
     """Doubt where a body was probably missed, or where the one that all names are counted from is unsure itself."""
     doubt = None
-    if largest_gap_ratio(bodies if sacrum is None else [sacrum, *bodies]) > MAX_GAP_RATIO:
+    column = bodies if sacrum is None else [sacrum, *bodies]
+    if largest_gap_ratio(column) > MAX_GAP_RATIO:
         doubt = "Two neighbouring bodies lie so far apart that a vertebra between them was probably missed."
+    elif smallest_gap_ratio(column) < MIN_GAP_RATIO:
+        doubt = "Two neighbouring bodies lie so close together that one vertebra was probably counted twice."
     elif len(bodies) > 1 and "sacrum" in numbering.method:
         small = bodies[0].area_mm2 < SMALL_LOWEST * bodies[1].area_mm2
         if small or max(bodies[0].shares.values()) < UNSURE_LOWEST:

@@ -203,3 +203,22 @@ def test_a_sacrum_that_the_network_half_takes_for_l5_makes_every_name_doubtful()
     assert spine.vertebrae[0].name == "L5"
     assert "first sacral body may be the lowest lumbar one" in spine.numbering.doubt
     assert spine.numbering.probability <= 0.5
+
+
+def test_a_vertebra_counted_twice_makes_every_name_doubtful():
+    structures = column(6)
+    row = 20 + 2 * 39  # the third body: a black band through its middle parts it
+    structures[:, row + 12 : row + 18] = 0
+    structures[2:5, row + 12 : row + 18, 126:144] = Structure.CANAL
+    spine = label(structures)
+    assert spine.numbering.doubt is not None
+    assert spine.numbering.probability <= 0.5
+
+
+def test_arches_and_processes_in_the_face_are_neither():
+    s = neck()
+    s[2:5, 60:80, 20:40] = Structure.POSTERIOR
+    s[2:5, 70:80, 45:60] = Structure.C1
+    spine = label(s)
+    assert (spine.mask[:, :, :62] == 0).all()
+    assert (spine.mask == 24).any()
