@@ -44,7 +44,8 @@ def parse(argv: list[str] | None, own_model: Path) -> argparse.Namespace:
     parser.add_argument(
         "--dicom",
         action=argparse.BooleanOptionalAction,
-        help="also write DICOM objects of the source's study (default: where --image or --t1 is DICOM)",
+        help="also write DICOM objects of the source's study (default: where --image or --t1 is DICOM); a series that "
+        "is no DICOM is refused, because there is no study that they could belong to",
     )
     arguments = parser.parse_args(argv)
     named = [arguments.image, arguments.t1, arguments.axial, arguments.xray, arguments.clinical]

@@ -13,6 +13,7 @@ from typing import Any
 from spine.conform import conform_study, restore
 from spine.export import export_report, settle_extras
 from spine.fuse import fuse_findings
+from spine.fuse.patient import caution
 from spine.grade import grade_levels
 from spine.label import label_levels
 from spine.measure import measure_levels
@@ -20,6 +21,7 @@ from spine.memory import require_memory
 from spine.quality import QualityModel, judge_quality, read_quality, withhold_grades, withhold_measurements
 from spine.records import Findings, Report, RunFacts, Study
 from spine.report import compose_report
+from spine.report.facts import image_sha256
 from spine.runners import Runner, open_runner
 from spine.segment import segment_volume
 from spine.settings import Settings, read_settings
@@ -102,9 +104,13 @@ def run(
         found = measure_levels(spine, volume, study.clinical)
         measurements = withhold_measurements(found, quality.doubts)
     with clock("grade"):
-        grades = withhold_grades(grade_levels(volume, spine, found, models.grader), quality.doubts)
+        second = study.sagittal_t1 if study.sagittal is not None else None  # T1 beside the T2
+        graded = grade_levels(volume, spine, found, models.grader, second)
+        grades = withhold_grades(graded, quality.doubts, measurements)
     with clock("fuse"):
-        advice = fuse_findings(measurements, grades, study.clinical, settings.fusion, models.folder, earlier)
+        digest = image_sha256(study.primary) if earlier is not None else None
+        fused = fuse_findings(measurements, grades, study.clinical, settings.fusion, models.folder, earlier, digest)
+        advice = caution(fused, study.record_doubt)
     with clock("report"):
         facts = RunFacts(
             models={part.file: part.sha256 for part in (settings.segmenter, settings.grader, settings.quality)},

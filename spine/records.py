@@ -54,6 +54,7 @@ class Study:
     xray: Series | None = None
     clinical: Mapping[str, Any] | None = None  # validated against resources/clinical.schema.json
     flags: tuple[str, ...] = ()
+    record_doubt: str | None = None  # a phrase, where the record contradicts the header: it may be another patient's
 
     @property
     def primary(self) -> Series:
@@ -182,8 +183,8 @@ class Advice:
 class Doubt:
     """Why findings are withheld."""
 
-    subject: str | None  # 'L4/L5' (level), 'L4' (body); None: wherever the structure is used
-    structure: str | None  # 'vertebra', 'disc', 'canal'; None: every structure of the subject
+    subject: str | None  # 'L4/L5' (level), 'L4' (body), 'canal' (whole); None: wherever the structure is used
+    structure: str | None  # 'vertebra', 'disc', 'canal', 'cord'; None: every structure of the subject
     reason: str
 
 

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from lab.train.fusion_posterior import Normal, columns_of, prior_of, update, weak_prior
-from spine.fuse.degeneration import AGE_GRID_YEARS, Finding, exceeds, gap_prior, posterior, prevalence_by_age
+from spine.fuse.degeneration import (
+    AGE_GRID_YEARS,
+    Finding,
+    exceeds,
+    expected_auc,
+    gap_prior,
+    posterior,
+    prevalence_by_age,
+)
 from spine.fuse.engine import Z_90, evaluate, success
 from spine.fuse.findings import read_prevalence
 from spine.fuse.missing import spread
@@ -26,6 +34,9 @@ TRIAL_PATIENTS = 109
 MISSING_SHARE = 0.2
 IMPUTATIONS = 10
 NEW_PATIENTS = 20  # whose intervals are checked in every simulated trial
+AUC_AGES_YEARS = (20.0, 30.0, 40.0, 50.0, 60.0, 65.0, 70.0, 75.0, 80.0)
+FAR_HOSPITAL = (-0.9, 0.6)  # shift on the link's scale and slope: farther than `transfer` allows for
+FAR_WORLD = "a hospital farther than transfer allows: 0.9 worse on the link's scale, slope 0.6"
 
 
 def draw_records(model: OutcomeModel, count: int, generator: np.random.Generator) -> Records:
@@ -88,12 +99,16 @@ def scenarios(model: OutcomeModel) -> tuple[Scenario, ...]:
     def another(_: np.random.Generator) -> Array:
         return different_truth(model, -0.7, 0.7)
 
+    def far(_: np.random.Generator) -> Array:
+        return different_truth(model, *FAR_HOSPITAL)
+
     return (
         Scenario("truth drawn from the prior", model, prior, from_prior),
         Scenario("truth drawn from the prior, 20 % missing", model, prior, from_prior, MISSING_SHARE, 400),
         Scenario("published equation exactly true", model, prior, published),
         Scenario("another truth: 0.7 logit worse, slope 0.7", model, prior, another),
         Scenario("another truth, 20 % missing", model, prior, another, MISSING_SHARE, 400),
+        Scenario(FAR_WORLD, model, prior, far),
         Scenario("no published equation (weak prior), published equation true", model, blank, published),
     )
 
@@ -151,7 +166,7 @@ def prior_to_data(model: OutcomeModel, sizes: Sequence[int], cohorts: int = 50, 
     percentile of their answers and the mean limits of their 90 % intervals.
     """
     generator = np.random.default_rng(seed)
-    theta = different_truth(model, -0.9, 0.6)
+    theta = different_truth(model, *FAR_HOSPITAL)
     prior, row = prior_of(model), model.mean_row[None, 1:]
     answers = np.empty((cohorts, len(sizes), 3))  # probability and its limits
     for cohort in range(cohorts):
@@ -189,16 +204,26 @@ def _over_cohorts(size: int, answers: Array, truth: float) -> dict[str, float]:
     }
 
 
+def table_findings() -> list[Finding]:
+    """All findings of the lumbar table of prevalences, as if graded."""
+    table = read_prevalence()["lumbar"]
+    ages = table["ages_years"]
+    return [Finding(e["name"], 0.0, {}, prevalence_by_age(e["percent"], ages)) for e in table["findings"]]
+
+
+def discrimination(settings: FusionSettings) -> list[dict[str, float]]:
+    """By age, the AUC that all five findings, graded without error, would reach; see expected_auc."""
+    findings = table_findings()
+    return [{"age_years": age, "auc": expected_auc(findings, age, settings)} for age in AUC_AGES_YEARS]
+
+
 def false_alarms(settings: FusionSettings, people: int = 400, seed: int = 0) -> list[dict[str, float]]:
     """Mean likelihood of accelerated degeneration in simulated people without pain, by age: anchored and flat prior.
 
     Their findings are drawn from the prevalences at their own age, so no one is older than his discs. A fair answer is
     about the same at every age; the flat prior over age is not.
     """
-    table = read_prevalence()["lumbar"]
-    findings = [
-        Finding(e["name"], 0.0, {}, prevalence_by_age(e["percent"], table["ages_years"])) for e in table["findings"]
-    ]
+    findings = table_findings()
     prevalence = np.stack([finding.prevalence for finding in findings])
     generator = np.random.default_rng(seed)
     flat = np.where(np.clip(AGE_GRID_YEARS, 20, 80) == AGE_GRID_YEARS, 1.0, 1e-300)

@@ -3,7 +3,8 @@
     python -m lab.evaluate.run_grader --data ../shared/data --split test --out docs/grader
 
 The whole pipeline runs on every picture (or is taken from --cache, see lab.train.grade_cases). Raw answers of every
-case are stored; table and figures are derived from them. Intervals are 95 % bootstrap intervals over patients. A disc
+case are stored; table and figures are derived from them. SPIDER is graded three times: T2 alone, T1 alone (everything
+measured on the T1) and T2 with the T1 beside it. Intervals are 95 % bootstrap intervals over patients. A disc
 is joined to its grade by its level name; discs that were not graded are counted beside the table, not hidden.
 """
 
@@ -23,14 +24,16 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 from tqdm import tqdm
 
 from lab.evaluate.statistics import calibration, calibration_groups
-from lab.train.grade_cases import SETS, cached_cases, measure_case, pictures
-from lab.train.grade_data import Labels
+from lab.train.grade_cases import SETS, Case, cached_cases, measure_case, pictures
+from lab.train.grade_data import BOTH, Labels
 from spine.grade import grade_levels
 from spine.grade.classes import HEADS, PFIRRMANN
 from spine.pipeline import open_models
+from spine.records import Series
 from spine.runners import OpenVinoRunner, Runner
 
 DRAWS = 1000
+GROUPS = (*SETS, BOTH)
 TARGETS = {  # of issue 4
     "modic": 0.80,
     "upper_endplate": 0.80,
@@ -66,7 +69,7 @@ def grade_cases(args: argparse.Namespace, runner: Runner) -> list[dict[str, Any]
     """Raw answers of every case of the split."""
     labels = Labels(args.data)
     if args.cache is not None:
-        cases = (c for c in cached_cases(args.cache))
+        cases = cached_cases(args.cache)
     else:
         models = open_models(args.model, "cpu")
         cases = (
@@ -76,30 +79,31 @@ def grade_cases(args: argparse.Namespace, runner: Runner) -> list[dict[str, Any]
     for case in tqdm(cases):
         if labels.parts[case.group].get(case.patient) != args.split:
             continue
-        start = time.perf_counter()
-        grades = grade_levels(case.volume, case.spine, case.measurements, runner)
-        seconds = time.perf_counter() - start
-        told = [
-            {
-                "level": g.level,
-                "name": g.name,
-                "grade": None if g.grade is None else int(g.grade),
-                "probabilities": [round(p, 4) for p in g.probabilities],
-                "not_measurable": g.not_measurable,
-            }
-            for g in grades
+        ways: dict[str, Series | None] = {case.group: None}
+        if case.second is not None:
+            ways[BOTH] = case.second
+        raw += [
+            _graded(case, name, second, runner) | {"reference": labels.of_case(case)} for name, second in ways.items()
         ]
-        raw.append(
-            {
-                "set": case.group,
-                "patient": case.patient,
-                "numbering": case.spine.numbering.method,
-                "seconds": round(seconds, 3),
-                "reference": labels.of_case(case),
-                "grades": told,
-            }
-        )
     return raw
+
+
+def _graded(case: Case, group: str, second: Series | None, runner: Runner) -> dict[str, Any]:
+    start = time.perf_counter()
+    grades = grade_levels(case.volume, case.spine, case.measurements, runner, second)
+    seconds = time.perf_counter() - start
+    told = [
+        {
+            "level": g.level,
+            "name": g.name,
+            "grade": None if g.grade is None else int(g.grade),
+            "probabilities": [round(p, 4) for p in g.probabilities],
+            "not_measurable": g.not_measurable,
+        }
+        for g in grades
+    ]
+    facts = {"set": group, "patient": case.patient, "numbering": case.spine.numbering.method}
+    return {**facts, "seconds": round(seconds, 3), "grades": told}
 
 
 def joined(raw: Sequence[dict[str, Any]], group: str, name: str) -> tuple[list[Answer], int]:
@@ -167,7 +171,7 @@ def summary(raw: Sequence[dict[str, Any]]) -> str:
     lines = ["| data | grade | measure | discs (positive) | value | 95 % interval | target | others |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     lost = []
-    for group in SETS:
+    for group in GROUPS:
         for head in HEADS:
             answers, missing = joined(raw, group, head.name)
             if not answers:
@@ -185,10 +189,22 @@ def summary(raw: Sequence[dict[str, Any]]) -> str:
                     f"| {group} | {head.name} | {label} | {len(answers)} ({positive}) | {value:.3f} "
                     f"| {low:.3f} to {high:.3f} | {target} | {HUMAN.get(key, '')} |"
                 )
-    lines += ["", "Reference discs without a grade: " + "; ".join(lost) + ".", "", *reliability_table(raw)]
+    lines += ["", "Reference discs without a grade: " + "; ".join(lost) + "."]
+    lines += ["", *modic_table(raw), "", *reliability_table(raw)]
     seconds = [c["seconds"] for c in raw]
     lines += ["", f"Seconds a case, grading alone: median {np.median(seconds):.3f}, highest {max(seconds):.3f}."]
     return "\n".join(lines) + "\n"
+
+
+def modic_table(raw: Sequence[dict[str, Any]]) -> list[str]:
+    """Modic types of the reference against those told, without and with the T1."""
+    lines = ["| Modic, reference type | data | told 0 | told 1 | told 2 | told 3 |", "|---|---|---|---|---|---|"]
+    for group in ("spider_t2", BOTH):
+        answers, _ = joined(raw, group, "modic")
+        for truth in sorted({a.truth for a in answers}):
+            told = [sum(a.told == n for a in answers if a.truth == truth) for n in range(4)]
+            lines.append(f"| {truth} | {group} | " + " | ".join(map(str, told)) + " |")
+    return lines
 
 
 def reliability_table(raw: Sequence[dict[str, Any]]) -> list[str]:
@@ -220,7 +236,7 @@ def draw(raw: Sequence[dict[str, Any]], folder: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    groups = [g for g in SETS if joined(raw, g, "pfirrmann")[0]]
+    groups = [g for g in GROUPS if joined(raw, g, "pfirrmann")[0]]
     figure, axes = plt.subplots(1, len(groups), figsize=(3.2 * len(groups), 3.2), squeeze=False)
     for axis, group in zip(axes[0], groups, strict=True):
         answers, _ = joined(raw, group, "pfirrmann")

@@ -30,10 +30,13 @@ from lab.train.fusion_prior import OUTCOMES, Question, local_spreads, prior_mode
 from spine.errors import InputError, SpineError
 from spine.fuse.bayes import FUSION_FORMAT
 from spine.fuse.models import MODELS_FILE, OutcomeModel
+from spine.fuse.record import CERVICAL_INDICATIONS
+from spine.resources import load_schema
 from spine.settings import FusionSettings, read_settings
 
 Array = NDArray[np.float64]
 
+KEY = ("region", "indication", "treatment", "outcome", "horizon_months")  # what an entry of fusion.json answers
 HORIZONS = {12: "one year", 24: "two years"}
 BOOTSTRAP_MIN = 20  # samples below which the 5th percentile is no more than the lowest value
 BOOTSTRAP_ENOUGH = 100  # below this the limits of intervals are rough
@@ -54,6 +57,22 @@ class Fit:
 def settings_beside(out: Path) -> FusionSettings:
     """Group `fusion` of the settings.json in the folder of `out`, which inference will read; else the defaults."""
     return read_settings(out.parent).fusion if (out.parent / "settings.json").is_file() else FusionSettings()
+
+
+def settled_indication(cohort: Cohort, region: str, outcome: str) -> str:
+    """The cohort's indication, or that of the programme's outcome; raises BadCohort when none fits `region`."""
+    named = cohort.indication
+    if named is None:
+        if outcome != "odi_22_or_less" or region == "cervical":
+            raise BadCohort(f"{cohort.name} names no indication: add the column or --indication.")
+        return "chronic_low_back_pain"
+    allowed = [name for name in load_schema("clinical.schema.json")["properties"]["indication"]["enum"] if name]
+    if named not in allowed:
+        raise BadCohort(f"{cohort.name}: the indication is {named!r}; one of {', '.join(allowed)} is expected.")
+    own = "cervical" if named in CERVICAL_INDICATIONS else "lumbar"
+    if region != own:
+        raise BadCohort(f"{cohort.name}: --region is {region}, but the indication {named} is {own}.")
+    return named
 
 
 def default_treatment(indication: str) -> str:
@@ -88,13 +107,16 @@ def fit(question: Question, cohort: Cohort, settings: FusionSettings, options: a
 
 def _facts(model: OutcomeModel, question: Question, cohort: Cohort) -> dict[str, Any]:
     when = HORIZONS.get(question.horizon_months, f"{question.horizon_months} months")
-    prior = f"prior: {model.id}" if model.facts["n"] else "no published equation: weak prior"
+    prior = "no published equation: weak prior"
+    if model.facts["n"]:
+        prior = f"prior: {model.id}, published at {model.facts['published_horizon_months']} months"
     return {
         "n": len(cohort.outcome),
         "population": f"local cohort of {len(cohort.outcome)} patients ({question.indication}, {question.treatment})",
         "outcome_definition": model.facts["outcome_definition"],
         "in_words": f"{OUTCOMES[question.outcome]} {when} after {question.treatment.replace('_', ' ')}",
         "source": f"local cohort {cohort.name}; {prior}",
+        "published_horizon_months": model.facts.get("published_horizon_months"),
         "tag": "local",
     }
 
@@ -161,22 +183,29 @@ def _missing_share(field: str, cohort: Cohort) -> float:
     return round(float(np.mean([field not in record for record in cohort.records])), 4)
 
 
-def write_fusion(path: Path, entry: dict[str, Any]) -> None:
-    """Put `entry` into the file at `path`, in place of one that answers the same question."""
-    entries = json.loads(path.read_text(encoding="utf-8"))["models"] if path.is_file() else []
-    entries = [other for other in entries if other["id"] != entry["id"]] + [entry]
+def write_fusion(path: Path, entry: dict[str, Any]) -> str | None:
+    """Put `entry` into the file at `path`; says so when it takes the place of one that answers the same question."""
+    before = json.loads(path.read_text(encoding="utf-8"))["models"] if path.is_file() else []
+    kept = [other for other in before if any(other[name] != entry[name] for name in KEY)]
+    entries = [*kept, entry]
     path.parent.mkdir(parents=True, exist_ok=True)
     table = {"format": FUSION_FORMAT, "models": sorted(entries, key=lambda other: str(other["id"]))}
     path.write_text(json.dumps(table, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return None if len(kept) == len(before) else f"{path.name}: the entry {entry['id']} was replaced."
 
 
 def summary(result: Fit) -> str:
     """A table of performance before and after, with 90 % intervals, for the terminal."""
-    lines = [f"{'':24}{'published':>24}{'apparent':>24}{'optimism-corrected':>24}"]
+    months = result.model.facts["published_horizon_months"]
+    titles = (f"published at {months} months" if months else "published", "apparent", "optimism-corrected")
+    lines = [f"{'value (90 % interval)':24}" + "".join(f"{title:>24}" for title in titles)]
     for name, corrected in result.after.corrected.items():
         before = result.before[name] if result.before else None
         cells = [before, asdict(result.after.apparent[name]), asdict(corrected)]
         lines.append(f"{name:24}" + "".join(f"{_told(cell):>24}" for cell in cells))
+    lines.append(
+        "Limits of optimism-corrected values are the apparent ones, moved: they leave out the doubt of refitting."
+    )
     return "\n".join(lines)
 
 
@@ -219,22 +248,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         warning = check_effort(options)
         cohort = read_cohort(options.cohort, options.region, options.outcome, options.horizon, options.indication)
-        indication = cohort.indication
-        if indication is None:
-            default = "chronic_low_back_pain" if options.outcome == "odi_22_or_less" else None
-            if default is None or options.region == "cervical":
-                raise BadCohort(f"{cohort.name} names no indication: add the column or --indication.")
-            indication = default
+        indication = settled_indication(cohort, options.region, options.outcome)
         treatment = options.treatment or default_treatment(indication)
         question = Question(options.region, indication, treatment, options.outcome, options.horizon)
         result = fit(question, cohort, settings_beside(options.out), options)
-        write_fusion(options.out, entry_of(result, cohort, options))
+        replaced = write_fusion(options.out, entry_of(result, cohort, options))
     except SpineError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     print(summary(result))
-    if warning:
-        print(warning, file=sys.stderr)
+    for told in (replaced, warning):
+        if told:
+            print(told, file=sys.stderr)
     return 0
 
 

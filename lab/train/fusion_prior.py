@@ -44,7 +44,8 @@ def prior_model(question: Question, cohort: Cohort, settings: FusionSettings) ->
     key = (question.region, question.indication, question.treatment, question.outcome)
     for model in published_models(settings):
         if model.key[:4] == key:
-            own = with_imaging(replace(model, horizon_months=question.horizon_months), shares)
+            facts = {**model.facts, "published_horizon_months": model.horizon_months}
+            own = with_imaging(replace(model, horizon_months=question.horizon_months, facts=facts), shares)
             return own, prior_of(own), True
     predictors = plain_predictors(cohort.records)
     if not predictors:

@@ -3,17 +3,19 @@
     python -m lab.train.grade_cases --data ../shared/data --out CACHE
 
 runs read, conform, segment, label and measure over every picture and keeps the result of each in CACHE, so that
-features and heads can be tried without running the network again. A cache belongs to one segmenter: its digest is
-kept beside each case and a case of another one is made again. No torch: evaluation at a partner hospital uses it too.
+features and heads can be tried without running the network again. A cache belongs to one segmenter and one state of
+the measuring code: both digests are kept beside each case, and what belongs to another one is made again. The T1
+picture of a SPIDER patient is also kept beside the T2, as a second series. No torch: evaluation uses it too.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from spine import measure
 from spine.anatomy import DISC_OFFSET, disc_level
 from spine.conform import conform_study
 from spine.label import label_levels
@@ -57,12 +60,15 @@ class Case:
     volume: Volume
     spine: LabelledSpine
     measurements: tuple[Measurement, ...]
+    second: Series | None = None  # T1 of the same patient beside a T2
 
 
 def picture_study(file: Path, pixel_mm: float, slice_mm: float, t1: bool) -> Study:
-    """A grey PNG with anterior on the left and superior on top as a study of one slice."""
+    """A grey PNG with anterior on the left and superior on top as a study of one slice, its centre at the origin."""
     picture = np.asarray(Image.open(file).convert("L"))
-    grid = Grid((picture.shape[1], picture.shape[0], 1), (pixel_mm, pixel_mm, slice_mm), (0.0, 0.0, 0.0), SAGITTAL)
+    rows, columns = picture.shape
+    origin_mm = (0.0, -(columns - 1) / 2 * pixel_mm, (rows - 1) / 2 * pixel_mm)
+    grid = Grid((columns, rows, 1), (pixel_mm, pixel_mm, slice_mm), origin_mm, SAGITTAL)
     slug = "sagittal-t1-spine-mri" if t1 else "sagittal-spine-mri"
     series = Series(slug, file.stem, picture[None], grid)
     return Study(None, sagittal_t1=series) if t1 else Study(series)
@@ -77,21 +83,36 @@ def pictures(data: Path) -> Iterator[tuple[str, str, Study]]:
                 yield group, str(int(file.stem.split("_")[0])), picture_study(file, MENDELEY_MM, SLICE_MM, False)
             continue
         contrast = group.removeprefix("spider_")
-        for row in spacing[spacing.contrast == contrast].itertuples():
-            file = data / "spider_midsagittal" / str(row.file)
-            yield group, str(row.patient), picture_study(file, float(row.pixel_mm), SLICE_MM, contrast == "t1")
+        made = {
+            (str(row.patient), str(row.contrast)): picture_study(
+                data / "spider_midsagittal" / str(row.file), float(row.pixel_mm), SLICE_MM, row.contrast == "t1"
+            )
+            for row in spacing.itertuples()
+        }
+        for (patient, own), study in made.items():
+            if own == contrast:
+                beside = made.get((patient, "t1")) if contrast == "t2" else None
+                yield group, patient, study if beside is None else replace(study, sagittal_t1=beside.sagittal_t1)
 
 
 def measure_case(group: str, patient: str, study: Study, models: Models) -> Case:
     """The stages before grading."""
     volume = conform_study(study, models.settings.grid)
     spine = label_levels(segment_volume(volume, models.segmenter, models.settings.segmenter), volume)
-    return Case(group, patient, volume, spine, measure_levels(spine, volume))
+    second = study.sagittal_t1 if study.sagittal is not None else None
+    return Case(group, patient, volume, spine, measure_levels(spine, volume), second)
 
 
-def cached_cases(cache: Path) -> list[Case]:
+def cached_cases(cache: Path) -> Iterator[Case]:
     """Every case in `cache`, by set and patient."""
-    return [Case(*pickle.loads(file.read_bytes())["case"]) for file in sorted(cache.glob("*.pickle"))]
+    for file in sorted(cache.glob("*.pickle")):
+        yield Case(*pickle.loads(file.read_bytes())["case"])
+
+
+def measuring_digest() -> str:
+    """Digest of the source of spine.measure."""
+    sources = sorted(Path(measure.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
 
 
 def split_of(group: str) -> dict[str, str]:
@@ -141,14 +162,20 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     models = open_models(args.model, "cpu")
-    digest = models.settings.segmenter.sha256
+    digests = {"segmenter": models.settings.segmenter.sha256, "measure": measuring_digest()}
     for group, patient, study in tqdm(list(pictures(args.data)), mininterval=10):
         file = args.out / f"{group}_{int(patient):04d}.pickle"
-        if file.exists() and pickle.loads(file.read_bytes())["segmenter"] == digest:
+        kept = pickle.loads(file.read_bytes()) if file.exists() else {}
+        if kept.get("segmenter") != digests["segmenter"]:
+            case = measure_case(group, patient, study, models)
+        elif kept["measure"] != digests["measure"]:
+            case = Case(*kept["case"])
+            case = replace(case, measurements=measure_levels(case.spine, case.volume))
+        else:
             continue
-        case = measure_case(group, patient, study, models)
+        # parts, not the Case: a class of a script that is run cannot be found again by pickle
         parts = tuple(getattr(case, f.name) for f in fields(Case))
-        file.write_bytes(pickle.dumps({"segmenter": digest, "case": parts}))
+        file.write_bytes(pickle.dumps({**digests, "case": parts}))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""Features, patches and labels of every disc of the measured pictures, as one table.
+"""Features and labels of every disc of the measured pictures, as one table.
 
     python -m lab.train.grade_data --data ../shared/data --cache CACHE --out TABLE.npz
 
 A disc is joined to its grades by its level name, as a user would read it: a wrong numbering is a wrong answer in the
 evaluation. Training leaves out pictures in which the sacrum was not found or whose number of discs says that the
-levels are shifted.
+levels are shifted. A SPIDER disc seen on T2 and T1 makes three rows: T2 alone, T1 alone (measured on the T1), and both.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,19 +29,21 @@ from lab.train.grade_cases import (
 )
 from spine.grade import prepare_levels
 from spine.grade.classes import HEADS
+from spine.grade.features import FEATURES
 from spine.grade.patch import PIXEL_MM
 from spine.records import Disc
 
 BOX_REACH_MM = 12.0  # a stenosis box belongs to the disc whose height it is closest to, no further away than this
 STENOSIS_LEVELS = ("L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2")
 NO_LABEL = -1
+BOTH = "spider_both"  # T2 with the T1 beside it
+OF_T1 = np.array(["t1_" in name for name in FEATURES])  # features of a second series
 
 
 @dataclass(frozen=True)
 class Table:
-    """One row a disc; `batch` (n, channels, ROWS, COLUMNS) is what the network is given."""
+    """One row a disc and way of seeing it."""
 
-    batch: NDArray[np.float32]
     features: NDArray[np.float32]  # (n, feature), NaN where unknown
     labels: NDArray[np.int64]  # (n, head), index of the class or NO_LABEL
     group: NDArray[np.str_]
@@ -61,7 +64,7 @@ class Labels:
         self._spider = spider_labels(data)
         self._pfirrmann = mendeley_pfirrmann(data)
         self._boxes = mendeley_boxes(data, "spinal_stenosis")
-        self.parts = {g: split_of(g) for g in ("spider_t1", "spider_t2", "mendeley_t2")}
+        self.parts = {g: split_of(g) for g in ("spider_t1", "spider_t2", BOTH, "mendeley_t2")}
 
     def of_case(self, case: Case) -> dict[str, dict[str, int]]:
         """Level -> grade name -> value."""
@@ -95,28 +98,26 @@ def _rear_row_mm(case: Case, disc: Disc) -> float:
     return float(rear[:, 0].mean()) * PIXEL_MM
 
 
-def build_table(cases: list[Case], labels: Labels) -> Table:
+def build_table(cases: Iterable[Case], labels: Labels) -> Table:
     """Rows of every disc that can be graded and has a label."""
-    parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    features: list[NDArray[np.float32]] = []
     facts: list[tuple[list[int], str, str, str, str, bool]] = []
     for case in tqdm(cases, mininterval=10):
         wanted = labels.of_case(case)
-        prepared = prepare_levels(case.volume, case.spine, case.measurements)
-        keep = [n for n, level in enumerate(prepared.levels) if wanted.get(level)]
-        parts.append((prepared.batch[keep], prepared.features[keep]))
-        sure = "sacrum" in case.spine.numbering.method
-        for n in keep:
-            level = prepared.levels[n]
+        prepared = prepare_levels(case.volume, case.spine, case.measurements, case.second)
+        part, sure = labels.parts[case.group][case.patient], "sacrum" in case.spine.numbering.method
+        for level, row in zip(prepared.levels, prepared.features, strict=True):
+            if not wanted.get(level):
+                continue
             values = [h.index(wanted[level][h.name]) if h.name in wanted[level] else NO_LABEL for h in HEADS]
-            facts.append((values, case.group, case.patient, level, labels.parts[case.group][case.patient], sure))
+            ways = {case.group: np.where(OF_T1, np.float32(np.nan), row)}
+            if np.isfinite(row[OF_T1]).any():
+                ways[BOTH] = row
+            for group, seen in ways.items():
+                features.append(seen)
+                facts.append((values, group, case.patient, level, part, sure))
     columns = list(zip(*facts, strict=True))
-    return Table(
-        np.concatenate([p[0] for p in parts]),
-        np.concatenate([p[1] for p in parts]),
-        np.array(columns[0]),
-        *(np.array(c) for c in columns[1:5]),
-        np.array(columns[5]),
-    )
+    return Table(np.stack(features), np.array(columns[0]), *(np.array(c) for c in columns[1:5]), np.array(columns[5]))
 
 
 def read_table(file: Path) -> Table:

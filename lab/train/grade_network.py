@@ -1,33 +1,45 @@
-"""The grading network: features and pictures of one disc to calibrated probabilities of nine grades."""
+"""The grading network: features of one disc to calibrated probabilities of nine grades, and of Miyazaki's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spine.grade.classes import FLAGS
 from spine.grade.features import FEATURES
-from spine.grade.inputs import PICTURES
-from spine.grade.patch import COLUMNS, ROWS
 
 THRESHOLDS = 4  # between the five Pfirrmann grades
-SCORES = 2 + 1 + len(FLAGS)  # Pfirrmann location and log sharpness, Modic present, flags
+SLIP = FLAGS.index("spondylolisthesis")
+TARGETS = THRESHOLDS + 1 + len(FLAGS) + THRESHOLDS  # Pfirrmann, Modic present, flags, Pfirrmann from ratios
 Z_LIMIT = 4.0  # standardised features are cut here: a wrong outline must not run away with a grade
+SLIP_FEATURES = ("slip_forward", "slip_backward", "slip_percent", "step_back", "step_front", "step_size", "level")
+RATIO_FEATURES = (  # no size in millimetres and no level: they mean the same in the neck
+    *("disc_csf_signal_ratio", "nucleus_csf_signal_ratio", "disc_height_index", "height_depth"),
+    *("disc_fluid", "core_fluid", "disc_marrow", "core_marrow", "rim_core", "core_layer", "core_spread"),
+    *("bright_share", "core_marrow_of_best", "disc_fluid_of_best", "height_mean_of_best", "height_mean_of_usual"),
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What one member looks like."""
 
-    hidden: int = 48  # 0: linear in the features
-    pictures: bool = True
-    dropout: float = 0.3
+    hidden: int = 128  # 0: linear in the features
+    dropout: float = 0.5
+    slip_alone: bool = False  # spondylolisthesis from SLIP_FEATURES alone: few positives for all features
+
+
+def columns_of(names: tuple[str, ...]) -> list[int]:
+    """Columns of the unpacked features: values, then whether they are known."""
+    at = [FEATURES.index(name) for name in names]
+    return at + [len(FEATURES) + n for n in at]
 
 
 class Unpack(nn.Module):
-    """(n, PICTURES + 1, ROWS, COLUMNS) -> features (n, 2 F): standardised, zero where unknown, then known flags."""
+    """(n, 2, 1, F) -> (n, 2 F): standardised, zero where unknown, then known flags."""
 
     def __init__(self, mean: Tensor, spread: Tensor) -> None:
         super().__init__()
@@ -36,53 +48,52 @@ class Unpack(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Standardise."""
-        plane = batch[:, PICTURES].reshape(-1, ROWS * COLUMNS)
-        half = ROWS * COLUMNS // 2
-        known = plane[:, half : half + len(FEATURES)]
-        z = ((plane[:, : len(FEATURES)] - self.mean) / self.spread).clamp(-Z_LIMIT, Z_LIMIT)
+        known = batch[:, 1, 0]
+        z = ((batch[:, 0, 0] - self.mean) / self.spread).clamp(-Z_LIMIT, Z_LIMIT)
         return torch.cat([z * known, known], 1)
 
 
+class Ordinal(nn.Module):
+    """Cumulative link (McCullagh 1980): logits (n, THRESHOLDS) of 'the grade lies above k'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thresholds = nn.Parameter(torch.tensor([-2.0, -0.5, 1.0, 2.5]))
+
+    def forward(self, place: Tensor, sharp: Tensor) -> Tensor:
+        """From the place (n, 1) and the logarithm of the sharpness (n, 1)."""
+        return (place - self.thresholds) * sharp.clamp(-1.5, 1.5).exp()
+
+
 class Member(nn.Module):
-    """One network of the ensemble: (pictures (n, PICTURES, ROWS, COLUMNS), features (n, 2 F)) -> scores (n, SCORES)."""
+    """One network of the ensemble: unpacked features (n, 2 F) -> logits (n, TARGETS)."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        size = 2 * len(FEATURES)
+        size, scores = 2 * len(FEATURES), 2 + 1 + len(FLAGS)
         self.dropout = nn.Dropout(recipe.dropout)
-        self.pictures = self._picture_part(recipe) if recipe.pictures else None
-        self.linear = nn.Linear(size, SCORES)
+        self.linear = nn.Linear(size, scores)
         self.hidden = nn.Sequential(nn.Linear(size, recipe.hidden), nn.ReLU()) if recipe.hidden else None
-        joined = recipe.hidden + (32 if recipe.pictures else 0)
-        self.last = nn.Linear(joined, SCORES) if joined else None
-        self.thresholds = nn.Parameter(torch.tensor([-2.0, -0.5, 1.0, 2.5]))
+        self.last = nn.Linear(recipe.hidden, scores) if recipe.hidden else None
+        self.slip = nn.Linear(2 * len(SLIP_FEATURES), 1) if recipe.slip_alone else None
+        self.ratios = nn.Linear(2 * len(RATIO_FEATURES), 2)
+        self.grade, self.grade_of_ratios = Ordinal(), Ordinal()
+        self.register_buffer("slip_columns", torch.tensor(columns_of(SLIP_FEATURES)), persistent=False)
+        self.register_buffer("ratio_columns", torch.tensor(columns_of(RATIO_FEATURES)), persistent=False)
 
-    @staticmethod
-    def _picture_part(recipe: Recipe) -> nn.Module:
-        layers: list[nn.Module] = []
-        for inside, out in ((PICTURES, 8), (8, 16), (16, 32)):
-            layers += [nn.Conv2d(inside, out, 3, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(recipe.dropout), nn.Linear(32 * 6 * 8, 32), nn.ReLU())
-
-    def forward(self, pictures: Tensor, features: Tensor) -> Tensor:
-        """Scores."""
-        features = self.dropout(features)
-        scores = self.linear(features)
-        parts = [self.hidden(features)] if self.hidden is not None else []
-        if self.pictures is not None:
-            parts.append(self.pictures(pictures))
-        return scores + self.last(self.dropout(torch.cat(parts, 1))) if self.last is not None else scores
-
-
-def exceedance(scores: Tensor, thresholds: Tensor) -> Tensor:
-    """(n, THRESHOLDS) logits of 'the Pfirrmann grade lies above k': cumulative link, McCullagh 1980."""
-    sharp = scores[:, 1:2].clamp(-1.5, 1.5).exp()
-    return (scores[:, :1] - thresholds) * sharp
-
-
-def logits(scores: Tensor, thresholds: Tensor) -> Tensor:
-    """(n, THRESHOLDS + 1 + flags): Pfirrmann exceedance, Modic present, flags."""
-    return torch.cat([exceedance(scores, thresholds), scores[:, 2:]], 1)
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits: Pfirrmann exceedance, Modic present, flags, Pfirrmann exceedance from ratios."""
+        dropped = self.dropout(features)
+        scores = self.linear(dropped)
+        if self.hidden is not None and self.last is not None:
+            scores = scores + self.last(self.dropout(self.hidden(dropped)))
+        flags = scores[:, 3:]
+        if self.slip is not None:
+            slip = self.slip(features[:, self.slip_columns])
+            flags = torch.cat([flags[:, :SLIP], slip, flags[:, SLIP + 1 :]], 1)
+        ratios = self.ratios(features[:, self.ratio_columns])
+        parts = [self.grade(scores[:, :1], scores[:, 1:2]), scores[:, 2:3], flags]
+        return torch.cat([*parts, self.grade_of_ratios(ratios[:, :1], ratios[:, 1:])], 1)
 
 
 class Grader(nn.Module):
@@ -91,24 +102,38 @@ class Grader(nn.Module):
     def __init__(self, unpack: Unpack, members: list[Member], scale: Tensor, shift: Tensor, types: Tensor) -> None:
         super().__init__()
         self.unpack, self.members = unpack, nn.ModuleList(members)
-        self.register_buffer("scale", scale)  # (THRESHOLDS + 1 + flags,)
+        self.register_buffer("scale", scale)  # (TARGETS,)
         self.register_buffer("shift", shift)
         self.register_buffer("types", types)  # (3,) share of Modic types among changes
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Probabilities in the order of spine.grade.classes.HEADS."""
-        features, pictures = self.unpack(batch), batch[:, :PICTURES]
-        total = sum(logits(m(pictures, features), m.thresholds) for m in self.members) / len(self.members)
+        """Probabilities in the order of spine.grade.classes.HEADS, then MIYAZAKI."""
+        features = self.unpack(batch)
+        total = sum(member(features) for member in self.members) / len(self.members)
         return probabilities(torch.sigmoid(total * self.scale + self.shift), self.types)[:, :, None, None]
 
 
 def probabilities(sure: Tensor, types: Tensor) -> Tensor:
-    """(n, CHANNELS) from the sigmoid (n, THRESHOLDS + 1 + flags) of calibrated logits."""
+    """(n, CHANNELS) from the sigmoid (n, TARGETS) of calibrated logits."""
+    modic = sure[:, THRESHOLDS : THRESHOLDS + 1]
+    flags = sure[:, THRESHOLDS + 1 : THRESHOLDS + 1 + len(FLAGS)]
+    pairs = torch.stack([1 - flags, flags], 2).flatten(1)
+    grades = [_classes(sure[:, :THRESHOLDS]), 1 - modic, modic * types, pairs]
+    return torch.cat([*grades, _classes(sure[:, -THRESHOLDS:])], 1)
+
+
+def _classes(sure: Tensor) -> Tensor:
+    """(n, 5) probabilities of the grades from those (n, THRESHOLDS) of lying above each."""
     above = [sure[:, :1]]
     for k in range(1, THRESHOLDS):  # calibration may move thresholds past each other: never more above a higher one
         above.append(torch.minimum(above[-1], sure[:, k : k + 1]))
-    pfirrmann = [1 - above[0], *(above[k] - above[k + 1] for k in range(THRESHOLDS - 1)), above[-1]]
-    modic = sure[:, THRESHOLDS : THRESHOLDS + 1]
-    flags = sure[:, THRESHOLDS + 1 :]
-    pairs = torch.stack([1 - flags, flags], 2).flatten(1)
-    return torch.cat([*pfirrmann, 1 - modic, modic * types, pairs], 1)
+    return torch.cat([1 - above[0], *(above[k] - above[k + 1] for k in range(THRESHOLDS - 1)), above[-1]], 1)
+
+
+def standardiser(values: np.ndarray) -> Unpack:
+    """Median and half the distance of the 16th and 84th percentile of known features (n, F); 0 and 1 where none is."""
+    known = np.isfinite(values).sum(0) > 10
+    safe = np.where(known[None], values, 0.0)
+    low, middle, high = np.nanpercentile(safe, (16, 50, 84), axis=0)
+    spread = np.where(known, np.maximum((high - low) / 2, 1e-3), 1.0)
+    return Unpack(torch.tensor(middle, dtype=torch.float32), torch.tensor(spread, dtype=torch.float32))

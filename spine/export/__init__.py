@@ -54,12 +54,21 @@ def export_report(report: Report, mask: NDArray[np.uint8], series: Series, extra
     if HTML in extras:
         found["html"] = report.html
     if FHIR in extras:
-        from spine.export.fhir import fhir_bundle
-
-        found["fhir"] = fhir_bundle(report)
+        found["fhir"] = _fhir(report, series)
     if DICOM in extras:
         found.update(_dicom(report, mask, series))
     return found
+
+
+def _fhir(report: Report, series: Series) -> bytes:
+    from spine.export.fhir import Imaging, fhir_bundle
+
+    if not series.files:
+        return fhir_bundle(report)
+    from spine.export.source import study_facts
+
+    facts = study_facts(series)
+    return fhir_bundle(report, Imaging(*facts) if facts else None)
 
 
 @contextmanager

@@ -55,13 +55,22 @@ def places(report: Mapping[str, Any]) -> Iterator[Place]:
     yield Place("degeneration", spine, spine, None, _degeneration(report["degeneration"]["accelerated"]))
     numbering = report["numbering"]
     certain = {"value": numbering["probability"], "unit": "1", "reference": f"numbered by: {numbering['method']}"}
-    yield Place("numbering", spine, spine, None, {"numbering_prob": certain}, notes=notes(report))
+    yield Place("numbering", spine, spine, None, {"numbering_prob": certain}, notes=_doubts(report))
+    yield Place("quality", spine, spine, None, {}, notes=(report["provenance"]["intended_use"], *_flags(report)))
 
 
 def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
     """What must go with every copy of the results: what they are for, doubts about the levels, flags of the case."""
-    doubt, flags = report["numbering"]["doubt"], report["quality"]["flags"]
-    return (report["provenance"]["intended_use"], *([] if doubt == "none" else [doubt]), *flags)
+    return (report["provenance"]["intended_use"], *_doubts(report), *_flags(report))
+
+
+def _doubts(report: Mapping[str, Any]) -> tuple[str, ...]:
+    doubt = report["numbering"]["doubt"]
+    return () if doubt == "none" else (doubt,)
+
+
+def _flags(report: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(report["quality"]["flags"])
 
 
 def _degeneration(accelerated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

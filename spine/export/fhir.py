@@ -1,4 +1,8 @@
-"""A finished report as a FHIR R4 bundle: DiagnosticReport, Observations, the software. It names no patient."""
+"""A finished report as a FHIR R4 bundle: DiagnosticReport, Observations, the software. It names no patient.
+
+Where DICOM came in it refers to the imaging study by its identifier and states when that was made: a receiver who
+holds the study can find it, nobody else learns who it was.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from spine.errors import SoftwareError
+from spine.export.absence import DISPLAY, absence_code
 from spine.export.codes import Code, code, measurement_code, own_code, questionnaires, unit_code
 from spine.export.contents import MISSING, Finding, notes, number, places
 from spine.records import Report
@@ -19,6 +25,7 @@ from spine.resources import violations
 SCHEMA = "fhir-r4.schema.json"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 RESEARCH = {"system": f"{TERMINOLOGY}/v3-ActReason", "code": "HRESCH", "display": "healthcare research"}
+ABSENT_EXTENSION = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 PRELIMINARY, FINAL = "preliminary", "final"  # nobody has verified what the software found; scores are as given
 STATISTICS = {
     "z": (own_code("z_score", "Standard deviations from the mean of the reference"), "1"),
@@ -43,17 +50,27 @@ class Names:
         return {"reference": self.url(what)}
 
 
-def fhir_bundle(report: Report) -> bytes:
+@dataclass(frozen=True)
+class Imaging:
+    """The study that the images belong to, as far as their headers tell."""
+
+    study_uid: str
+    effective: str | None  # FHIR dateTime: a date, with a time where the offset from UTC is known
+
+
+def fhir_bundle(report: Report, imaging: Imaging | None = None, issued: datetime | None = None) -> bytes:
     """spine-fhir.json: a collection in UTF-8. What was not measurable is an Observation with dataAbsentReason.
 
+    `imaging` is None where no DICOM came in; `issued`, with its time zone, is by default now.
     Outcome probabilities of treatments are left to the page (presentedForm): they are no observations.
     Raises SoftwareError where the bundle breaks resources/fhir-r4.schema.json.
     """
     document = report.report
     names = _names(document)
-    observations = {what: resource for what, resource in _observations(document, names)}
+    times = _times(imaging, issued or datetime.now(UTC))
+    observations = {what: resource for what, resource in _observations(document, names, times)}
     resources = {
-        "report": _diagnostic_report(report, names, list(observations)),
+        "report": {**_diagnostic_report(report, names, list(observations)), **times, **_study(imaging)},
         "patient": _patient(document),
         "software": _device(document["software"], document["provenance"]["intended_use"]),
         **observations,
@@ -76,6 +93,23 @@ def _names(document: Mapping[str, Any]) -> Names:
     known = (document["provenance"]["image_sha256"], software["version"], software["models"], document["input"])
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode("utf-8")).digest()
     return Names(uuid.UUID(bytes=digest[:16], version=5))
+
+
+def _times(imaging: Imaging | None, issued: datetime) -> dict[str, Any]:
+    """When the images were made and when this was: of the report and of what was found in the images."""
+    told = issued.astimezone(UTC).isoformat(timespec="milliseconds")
+    if imaging is None or imaging.effective is None:
+        absent = {"url": ABSENT_EXTENSION, "valueCode": "unknown"}
+        return {"_effectiveDateTime": {"extension": [absent]}, "issued": told}
+    return {"effectiveDateTime": imaging.effective, "issued": told}
+
+
+def _study(imaging: Imaging | None) -> dict[str, Any]:
+    """Reference to the imaging study by its UID, which the receiver resolves; none where no DICOM came in."""
+    if imaging is None:
+        return {}
+    identifier = {"system": "urn:dicom:uid", "value": f"urn:oid:{imaging.study_uid}"}
+    return {"imagingStudy": [{"type": "ImagingStudy", "identifier": identifier}]}
 
 
 def _concept(*codes: Code, text: str | None = None) -> dict[str, Any]:
@@ -131,14 +165,16 @@ def _device(software: Mapping[str, Any], intended_use: str) -> dict[str, Any]:
     }
 
 
-def _observations(document: Mapping[str, Any], names: Names) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name within the bundle and resource of every Observation."""
+def _observations(
+    document: Mapping[str, Any], names: Names, times: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name within the bundle and resource of every Observation; `times` are those of the images' findings."""
     for place in places(document):
         for name, measurement in place.measurements.items():
-            head = _observation(measurement_code(name), place.site, names)
+            head = {**_observation(measurement_code(name), place.site, names), **times}
             yield f"{place.title}/{name}", {**head, **_measured(measurement)}
         for finding in place.findings:
-            head = _observation(code("findings", finding.name), place.site, names)
+            head = {**_observation(code("findings", finding.name), place.site, names), **times}
             yield f"{place.title}/{finding.name}", {**head, **_answered(finding)}
     yield from _scores(document["input"]["clinical"], names)
 
@@ -157,8 +193,9 @@ def _observation(what: Code, site: Code, names: Names) -> dict[str, Any]:
 
 
 def _absent(reason: str) -> dict[str, Any]:
-    unknown = {"system": f"{TERMINOLOGY}/data-absent-reason", "code": "unknown", "display": "Unknown"}
-    return {"dataAbsentReason": {"coding": [unknown], "text": reason}}
+    kind = absence_code(reason)
+    coding = {"system": f"{TERMINOLOGY}/data-absent-reason", "code": kind, "display": DISPLAY[kind]}
+    return {"dataAbsentReason": {"coding": [coding], "text": reason}}
 
 
 def _measured(measurement: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -76,6 +77,34 @@ def source_images(series: Series) -> list[Dataset]:
         image.ImageOrientationPatient = images[0].ImageOrientationPatient
         image.PixelSpacing = images[0].PixelSpacing
     return images
+
+
+def study_facts(series: Series) -> tuple[str, str | None] | None:
+    """Study UID of `series` and when it was made, as FHIR writes it; None where it came in without these headers.
+
+    A time is given only with its offset from UTC: FHIR has none without. Never raises over a header.
+    """
+    if not series.files:
+        return None
+    try:
+        with quiet():
+            header = _clean(read_header(series.files[0], KEYWORDS))
+            uid = str(header.get("StudyInstanceUID") or "")
+            made = _date_time(header)
+    except FAULTS:
+        return None
+    return (uid, made) if re.fullmatch(r"[0-9.]{1,64}", uid) else None
+
+
+def _date_time(header: Dataset) -> str | None:
+    day = DA(header.StudyDate)
+    if not day:
+        return None
+    offset = re.fullmatch(r"([+-]\d{2})(\d{2})", str(header.get("TimezoneOffsetFromUTC") or ""))
+    time = TM(header.StudyTime)
+    if not offset or not time:
+        return day.isoformat()
+    return f"{day.isoformat()}T{time.replace(microsecond=0).isoformat()}{offset[1]}:{offset[2]}"
 
 
 def _clean(header: Any) -> Dataset:

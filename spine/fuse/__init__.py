@@ -10,7 +10,7 @@ from typing import Any
 from spine.fuse.bayes import imaging_features, read_fusion
 from spine.fuse.degeneration import degeneration
 from spine.fuse.findings import by_level, region_in_view, region_of_level
-from spine.fuse.options import CAVEATS, Case, treatment_options
+from spine.fuse.options import Case, caveats, treatment_options
 from spine.fuse.progression import progression
 from spine.fuse.published import published_models
 from spine.fuse.record import Record, read_record
@@ -32,6 +32,7 @@ MISMATCH = (
     "Check the patient: {mismatch}. Treatment options go by the record, disc age by the images; together they mean "
     "nothing until this is settled."
 )
+DOUBTFUL_AGE = "{mismatch}: the age of the record may be another patient's"
 SUGGEST_PROB = 0.5  # a finding is asked about from this probability on
 
 
@@ -42,6 +43,7 @@ def fuse_findings(
     settings: FusionSettings,
     model_dir: Path | None = None,
     prior_report: Mapping[str, Any] | None = None,
+    image_sha256: str | None = None,
 ) -> Advice:
     """What each treatment may bring this patient, and whether the spine is older than its owner.
 
@@ -52,6 +54,7 @@ def fuse_findings(
         settings: thresholds and local facts.
         model_dir: where fusion.json lies if a local cohort was fitted.
         prior_report: spine-degeneration-report.json of an earlier study, with `interval_years` added by the caller.
+        image_sha256: of the voxels of this study; an earlier report of the very same image gives no progression.
 
     Raises:
         BadClinicalRecord: a value of `clinical` is not allowed.
@@ -71,18 +74,18 @@ def fuse_findings(
         settings=settings,
     )
     age = record.known.get("age_years")
-    likelihood, score = degeneration(grades, in_view, None if age is None else float(age), settings)
-    if mismatch and not likelihood["abstained"]:
-        likelihood["reason"] = f"given with a doubt: {mismatch[0]}"
+    doubt = DOUBTFUL_AGE.format(mismatch=mismatch[0]) if mismatch else None
+    likelihood, score = degeneration(grades, in_view, None if age is None else float(age), settings, doubt)
     score["levels"] = z_scores(measurements)
     if prior_report is not None:
-        score["progression"] = progression(measurements, grades, prior_report, settings)
+        score["progression"] = progression(measurements, grades, prior_report, settings, image_sha256)
+    options = treatment_options(case)
     return Advice(
         indication=record.indication,
-        options=treatment_options(case),
+        options=options,
         caveats=(
             *(MISMATCH.format(mismatch=text) for text in mismatch),
-            *CAVEATS,
+            *caveats(options),
             *indication_questions(grades, record, region),
         ),
         degeneration=likelihood,

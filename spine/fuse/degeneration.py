@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,22 @@ from spine.settings import FusionSettings
 
 AGE_GRID_YEARS = np.arange(5.0, 105.0, 0.5)
 TABLE_YEARS = (20.0, 80.0)  # the prevalences are known between these ages, and held constant beyond
+AUC_MIN = 0.6  # best the findings could do at this age, below which the likelihood is kept back; our choice [M-lo]
+AUC_GAP_YEARS = 20.0  # gap of the spine that is to be told from one without a gap
 DOUBT_DRAWS_LOG2 = 8
 SEED = 20260402
+
+
+INTERVAL_MEANING = (
+    "how far the likelihood moves with the spread of disc age, the correlation and prevalences of the findings and "
+    "their grades; without_images moves with the spread of disc age alone and is given without an interval"
+)
+
+
+BLUNT = (
+    "at {age:g} years the findings hardly tell an older spine from one of its age: graded without error they would "
+    "reach an AUC of {auc:.2f} for discs {gap:g} years older, at least {least:g} is asked for"
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,27 @@ def exceeds(mass: Array, limit_years: float) -> Array:
     """(...) posterior probability that disc age lies above `limit_years`; a grid point at the limit counts half."""
     above = 0.5 * (np.sign(AGE_GRID_YEARS - limit_years) + 1)
     return np.asarray(mass @ above)
+
+
+def expected_auc(findings: Sequence[Finding], age_years: float, settings: FusionSettings) -> float:
+    """AUC (0.5 to 1) of the likelihood, graded perfectly: spines with a gap of AUC_GAP_YEARS against those without.
+
+    Every pattern of present and absent findings is weighed by how probable it is at either disc age, findings drawn as
+    independent at a given disc age; equal likelihoods count half (Mann and Whitney 1947). In old age nearly everybody
+    has nearly every finding and the table ends, so that even perfect grades cannot tell much.
+    """
+    patterns = np.array(list(product((0.0, 1.0), repeat=len(findings))))
+    prevalence = np.stack([finding.prevalence for finding in findings])
+    prior = gap_prior(age_years, settings.disc_age_sd_years)
+    mass = posterior(patterns, prevalence, prior, settings.finding_correlation)
+    told = np.round(exceeds(mass, age_years + settings.accelerated_years), 9)
+    higher = (told[:, None] > told) + 0.5 * (told[:, None] == told)
+    shares = (
+        np.array([np.interp(age, AGE_GRID_YEARS, f.prevalence) for f in findings])
+        for age in (age_years, age_years + AUC_GAP_YEARS)
+    )
+    usual, older = (np.where(patterns == 1, share, 1 - share).prod(axis=1) for share in shares)
+    return float(older @ higher @ usual)
 
 
 def age_summary(mass: Array) -> tuple[float, list[float]]:
@@ -175,9 +211,15 @@ def without_images(region: str | None, age_years: float | None, settings: Fusion
 
 
 def degeneration(
-    grades: Sequence[Grade], region: str | None, age_years: float | None, settings: FusionSettings
+    grades: Sequence[Grade],
+    region: str | None,
+    age_years: float | None,
+    settings: FusionSettings,
+    doubt: str | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The likelihood document and the report's 'degeneration' score of one spine, JSON-ready.
+
+    `doubt` says why the age may be another patient's: then it is not used.
 
     Returns:
         likelihood: {likelihood, interval_90, disc_age_years, disc_age_interval_90, abstained, reason, without_images,
@@ -185,12 +227,14 @@ def degeneration(
         score: {score, disc_age_years, percentile_for_age, ...}, with {'not_measurable': reason} for what is not known.
     """
     findings = lumbar_findings(grades) if region == "lumbar" else []
+    no_age = doubt or _age_refusal(age_years)
+    baseline = None if no_age else without_images(region, age_years, settings)
     empty: dict[str, Any] = {
         "likelihood": None,
         "interval_90": None,
         "disc_age_years": None,
         "disc_age_interval_90": None,
-        "without_images": without_images(region, age_years, settings),
+        "without_images": baseline,
         "threshold_years": settings.accelerated_years,
     }
     refusal = _refusal(region, findings, settings)
@@ -204,34 +248,43 @@ def degeneration(
     flat = posterior(present, prevalence, np.where(inside, 1.0, 1e-300), settings.finding_correlation)
     years, interval = age_summary(flat)
     alone = {"years": years, "interval_90": interval}
-    no_age = _age_refusal(age_years)
     if no_age or age_years is None:
         found = {**empty, "disc_age_years": years, "disc_age_interval_90": interval}
         document = {**found, "abstained": True, "reason": no_age}
-        return document, _score(findings, None, years, alone)
+        return document, _score(findings, no_age or "", None, years, alone)
     mass = posterior(
         present, prevalence, gap_prior(age_years, settings.disc_age_sd_years), settings.finding_correlation
     )
     years, interval = age_summary(mass)
+    score = _score(findings, "", age_years, years, alone)
+    told = {**empty, "disc_age_years": years, "disc_age_interval_90": interval}
+    auc = expected_auc(findings, age_years, settings)
+    if auc < AUC_MIN:
+        reason = BLUNT.format(age=age_years, auc=auc, gap=AUC_GAP_YEARS, least=AUC_MIN)
+        return {**told, "abstained": True, "reason": reason}, score
     limit = age_years + settings.accelerated_years
     document = {
-        **empty,
+        **told,
         "likelihood": round(float(exceeds(mass, limit)), 4),
         "interval_90": likelihood_interval(findings, age_years, settings),
-        "disc_age_years": years,
-        "disc_age_interval_90": interval,
+        "interval_meaning": INTERVAL_MEANING,
+        "expected_auc": round(auc, 3),
         "abstained": False,
         "reason": "none",
         "meaning": f"probability that disc age lies more than {settings.accelerated_years:g} years above age",
     }
-    return document, _score(findings, age_years, years, alone)
+    return document, score
 
 
 def _score(
-    findings: Sequence[Finding], age_years: float | None, disc_age_years: float, alone: Mapping[str, Any]
+    findings: Sequence[Finding],
+    why_no_age: str,
+    age_years: float | None,
+    disc_age_years: float,
+    alone: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The report's 'degeneration': how many findings there are, against people without pain of the same age."""
-    no_age = {"not_measurable": "age_years is missing or outside the table of prevalences"}
+    no_age = {"not_measurable": why_no_age}
     expected: Any = no_age
     if age_years is not None:
         expected = round(sum(float(np.interp(age_years, AGE_GRID_YEARS, f.prevalence)) for f in findings), 2)

@@ -15,6 +15,7 @@ from spine.fuse.engine import (
     missing_fields,
     worth_of_items,
 )
+from spine.fuse.evidence import LOCAL_ORIGIN, evidence
 from spine.fuse.models import OutcomeModel, read_table
 from spine.fuse.record import ADULT_YEARS, Record
 from spine.fuse.wording import plain
@@ -28,16 +29,26 @@ SLOTS = (  # what is asked of every patient: treatment, outcome, horizon in mont
     ("pain_programme", "odi_22_or_less", 12),
 )
 NONE = "none"
+ODI_REACHED = ("odi_22_or_less", 22.0)  # the outcome, and the ODI in percent at which it is there already
 NO_INDICATION = "no indication for surgery is named"
 
+ALREADY_THERE = "odi_percent is {odi:g}: the outcome asked about, an ODI of 22 or less, is there before treatment"
+UNVALIDATED = (
+    "The equations have not been validated in this hospital. Until they are, use them to check them and not to inform "
+    "patients (Dutch guideline on cervical radicular syndrome, module on prediction models)."
+)
+LOCALLY_FITTED = (
+    "The published equations have not been validated in this hospital. Those fitted on its cohort were checked on the "
+    "patients they were fitted on, corrected for optimism, and not on later ones. Until they are, use them to check "
+    "them and not to inform patients (Dutch guideline on cervical radicular syndrome, module on prediction models)."
+)
 CAVEATS = (
     "Each probability is the expected outcome after that treatment in patients like this one who had it. Equations "
     "for surgery were fitted on operated patients: they do not give the effect of operating, and the difference "
     "between two options is not the benefit of one over the other, because patients were selected for treatment.",
     "A 90 % interval is for the probability itself: how far the coefficients, the hospital and the missing items may "
     "move it. Whether this patient will do well remains a matter of that probability.",
-    "The equations have not been validated in this hospital. Until they are, use them to check them and not to inform "
-    "patients (Dutch guideline on cervical radicular syndrome, module on prediction models).",
+    UNVALIDATED,
     "The sources publish no covariance of their coefficients and no correlation of their predictors: the doubt about "
     "coefficients is approximated from the size of the cohort, and missing items are integrated as if independent.",
     "Findings in the images do not enter a published equation; they take part only where a local cohort was fitted.",
@@ -54,6 +65,12 @@ class Case:
     published: Sequence[OutcomeModel]
     local: Sequence[OutcomeModel]
     settings: FusionSettings
+
+
+def caveats(options: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """CAVEATS, worded for `options` of which some may come from an equation that was fitted on a local cohort."""
+    local = any(option.get("evidence", {}).get("origin") == LOCAL_ORIGIN for option in options)
+    return tuple(LOCALLY_FITTED if local and text == UNVALIDATED else text for text in CAVEATS)
 
 
 def treatment_options(case: Case) -> tuple[dict[str, Any], ...]:
@@ -76,15 +93,24 @@ def _find(models: Sequence[OutcomeModel], case: Case, treatment: str, outcome: s
     return next((m for m in same if m.indication == "chronic_low_back_pain"), None)
 
 
-def _refusal(case: Case, treatment: str, model: OutcomeModel | None) -> str | None:
+def _published(case: Case, treatment: str, outcome: str, months: int) -> OutcomeModel | None:
+    """The published equation of this horizon, else one of another: the prior of a local equation may be such a one."""
+    horizons = {model.horizon_months for model in case.published}
+    found = (_find(case.published, case, treatment, outcome, m) for m in (months, *sorted(horizons - {months})))
+    return next((model for model in found if model is not None), None)
+
+
+def _refusal(case: Case, treatment: str, outcome: str, model: OutcomeModel | None) -> str | None:
     """Why no number can be given at all, or None."""
     record, age = case.record, case.record.known.get("age_years")
     if record.conflict:
         return record.conflict
     if age is not None and float(age) < ADULT_YEARS:
         return f"the equations were fitted on adults; age_years is {float(age):g}"
+    odi = case.record.known.get("odi_percent")
     if model is not None:
-        return None
+        there = outcome == ODI_REACHED[0] and odi is not None and float(odi) <= ODI_REACHED[1]
+        return ALREADY_THERE.format(odi=odi) if there else None
     if treatment == "surgery":
         if record.indication in SURGICAL:
             return f"no equation for this outcome after surgery for {plain(record.indication)}"
@@ -103,8 +129,8 @@ def _programme_refusal(case: Case) -> str:
 
 def _option(case: Case, treatment: str, outcome: str, months: int) -> dict[str, Any]:
     local = _find(case.local, case, treatment, outcome, months)
-    published = _find(case.published, case, treatment, outcome, months)
-    model = local or published
+    published = _published(case, treatment, outcome, months)
+    model = local or (published if published is not None and published.horizon_months == months else None)
     option: dict[str, Any] = {
         "treatment": treatment,
         "outcome": outcome,
@@ -117,14 +143,18 @@ def _option(case: Case, treatment: str, outcome: str, months: int) -> dict[str, 
         "reason": NONE,
         "warnings": list(case.record.warnings),
     }
-    refusal = _refusal(case, treatment, model)
+    refusal = _refusal(case, treatment, outcome, model)
     if refusal or model is None:
         option["reason"] = refusal or NONE
         return {**option, **_any_indication(case, outcome, months)} if refusal == NO_INDICATION else option
     option |= _evaluated(case, model)
     if local is not None and published is not None:
         answer = evaluate(published, case.record.known, read_table()["fields"])
-        option["published_equation"] = {"model": published.id, **_numbers(answer)}
+        option["published_equation"] = {
+            "model": published.id,
+            "horizon_months": published.horizon_months,
+            **_numbers(answer),
+        }
     return option
 
 
@@ -136,6 +166,7 @@ def _any_indication(case: Case, outcome: str, months: int) -> dict[str, Any]:
     span = [round(min(a.low for a in answers), 4), round(max(a.high for a in answers), 4)]
     return {
         "missing": ["indication"],
+        "missing_by_indication": {m.indication: missing_fields(m, case.record.known) for m in models},
         "ask_first": {"field": "indication", "ask": read_table()["fields"]["indication"]["ask"]},
         "wide_estimate": {"interval_90": span, "meaning": "widest limits over all indications of the region"},
     }
@@ -182,7 +213,7 @@ def _evaluated(case: Case, model: OutcomeModel) -> dict[str, Any]:
             }
             for item in items
         ],
-        "evidence": _evidence(model),
+        "evidence": evidence(model),
     }
     if not reasons:
         part["in_words"] = f"about {round(100 * answer.probability)} of 100 such patients: {model.facts['in_words']}"
@@ -230,20 +261,6 @@ def _applicability(case: Case, model: OutcomeModel) -> list[str]:
         named = plain(case.record.indication or "no indication")
         warnings.append(f"the equation is for {plain(model.indication)}; the record names {named}")
     return warnings
-
-
-def _evidence(model: OutcomeModel) -> dict[str, Any]:
-    facts = model.facts
-    sources = read_table()["sources"]
-    return {
-        "origin": "local cohort on a published prior" if model.origin == "local" else "published equation",
-        "n": facts["n"],
-        "population": facts["population"],
-        "outcome_definition": facts["outcome_definition"],
-        "performance": facts["performance"],
-        "source": sources[facts["source"]]["citation"] if facts["source"] in sources else facts["source"],
-        "checked": facts["tag"],
-    }
 
 
 def _with_ranking(options: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -18,6 +18,12 @@ from spine.settings import FusionSettings
 HEIGHT = "disc_height_middle_mm"
 ORDERED = ("pfirrmann",)  # grades whose increase is a progression
 INTERVAL = "interval_years"
+SAME_IMAGE = "the earlier report is of the very same image (equal SHA-256 of the voxels): nothing can have changed"
+NO_INCREASE = "the grade did not increase: a probability from two separate readings would mostly be their errors"
+GRADE_NOTE = (
+    "probability_of_increase takes the reading errors of the two studies as independent; errors that both share make "
+    "it too high or too low, and a rate of grades carries the same error"
+)
 
 
 def progression(
@@ -25,8 +31,15 @@ def progression(
     grades: Sequence[Grade],
     prior_report: Mapping[str, Any],
     settings: FusionSettings,
+    image_sha256: str | None = None,
 ) -> dict[str, Any]:
-    """Changes per level since `prior_report` (a spine-degeneration-report.json), JSON-ready."""
+    """Changes per level since `prior_report` (a spine-degeneration-report.json), JSON-ready.
+
+    Not measurable when `image_sha256`, of the voxels of this study, is that of the earlier one.
+    """
+    earlier_sha256 = prior_report.get("provenance", {}).get("image_sha256")
+    if image_sha256 is not None and image_sha256 == earlier_sha256:
+        return {"not_measurable": SAME_IMAGE}
     before = {
         row["level"]: row for row in prior_report.get("levels", []) if isinstance(row, Mapping) and "level" in row
     }
@@ -49,6 +62,7 @@ def progression(
         "same_levels": _same_levels(prior_report),
         "height_error_mm": settings.height_change_sd_mm,
         "note": "heights of the same disc also change by about 0.9 mm over a day (Boos 1996)",
+        "grade_note": GRADE_NOTE,
     }
 
 
@@ -96,12 +110,13 @@ def _grade_change(level: str, name: str, grades: Sequence[Grade], before: Mappin
     earlier = _probabilities(then, _prior_value(before, "grades", name, "probabilities") or (), first)
     later = _probabilities(int(now.grade), now.probabilities, first)
     worse = sum(p * q for a, p in earlier.items() for b, q in later.items() if b >= a + 1)
+    rose = int(now.grade) > then
     return {
         "before": then,
         "now": int(now.grade),
         "increase": int(now.grade) - then,
-        "probability_of_increase": round(min(1.0, worse), 4),
-        "positive_progression": int(now.grade) >= then + 1,
+        "probability_of_increase": round(min(1.0, worse), 4) if rose else {"not_measurable": NO_INCREASE},
+        "positive_progression": rose,
     }
 
 

@@ -44,4 +44,6 @@ HEADS: tuple[Head, ...] = (
     MODIC,
     *(Head(name, (0, 1), 9 + 2 * n) for n, name in enumerate(FLAGS)),
 )
-CHANNELS = HEADS[-1].channels.stop
+# Pfirrmann from features that do not depend on the size of the disc alone: Miyazaki's grade of the neck.
+MIYAZAKI = Head("pfirrmann", PFIRRMANN.classes, HEADS[-1].channels.stop)
+CHANNELS = MIYAZAKI.channels.stop

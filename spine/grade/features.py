@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spine.anatomy import DISC_OFFSET, FIRST_VERTEBRA, disc_label, vertebra_name
-from spine.geometry import Array
+from spine.anatomy import DISC_OFFSET, FIRST_VERTEBRA, disc_label, region_of, vertebra_name
+from spine.grade.end_plates import SIDES, STRIP_MM, STRIP_NAMES, T1_NAMES, end_plate, ratio
 from spine.grade.patch import COLUMNS, PIXEL_MM, ROWS, Mask, Patch
 from spine.records import Measurement
 
@@ -55,11 +55,12 @@ COMPARED = (  # with the other discs of the same spine
     "canal_low",
     "reach_back",
 )
-STRIP_MM = 5.0  # marrow beside an end plate
-FAR_MM = 8.0  # marrow that the end plate does not reach
 BRIGHT = 0.6  # share of fluid's signal
+# Slip at which a segment of the training patients usually stands: the median of those without spondylolisthesis is
+# -0.4 mm above L1, -1.1 mm at L1/L2 and below, for the rear corner of an inferior end plate is the rounder one.
+USUAL_SLIP_MM = {"lumbar": -1.1, "thoracic": -0.4, "cervical": 0.0}
 
-_SIDES = ("upper", "lower")
+SLIP = ("slip_forward", "slip_backward")
 _PATCH = (
     "confidence",
     "depth",
@@ -91,17 +92,19 @@ _PATCH = (
     "canal_low",
     "canal_row_low",
     "behind_dark",
+    "t1_disc",
+    "t1_canal",
     *(
         f"{side}_{name}"
-        for side in _SIDES
-        for name in ("strip", "front", "mid", "back", "top", "bottom", "spread", "rough", "dent", "bow", "gap", "far")
+        for side in SIDES
+        for name in (*STRIP_NAMES, "rough", "dent", "bow", "gap", "far", *(T1_NAMES[n] for n in STRIP_NAMES))
     ),
 )
 FEATURES: tuple[str, ...] = (
     "level",
     *MEASURED,
-    "slip_size",
-    *(f"{side}_{name}" for side in _SIDES for name in BODY_MEASURED),
+    *SLIP,
+    *(f"{side}_{name}" for side in SIDES for name in BODY_MEASURED),
     *_PATCH,
     *(f"{name}_of_best" for name in COMPARED),
     *(f"{name}_of_usual" for name in COMPARED),
@@ -127,9 +130,10 @@ def _level(level: str, patch: Patch, values: Mapping[tuple[str, str], float]) ->
     row: Numbers = {"level": float(k)}
     row |= dict.fromkeys(COMPARED, np.nan)
     row |= {name: values.get((level, name), np.nan) for name in MEASURED}
-    row["slip_size"] = abs(row["slip_mm"])
+    slip_mm = row["slip_mm"] - USUAL_SLIP_MM[region_of(k)]
+    row |= {"slip_forward": np.maximum(slip_mm, 0.0), "slip_backward": np.maximum(-slip_mm, 0.0)}  # NaN stays NaN
     below = vertebra_name(k - 1) if k > FIRST_VERTEBRA else "S1"
-    for side, body in zip(_SIDES, (vertebra_name(k), below), strict=True):
+    for side, body in zip(SIDES, (vertebra_name(k), below), strict=True):
         row |= {f"{side}_{name}": values.get((body, name), np.nan) for name in BODY_MEASURED}
     return row | patch_features(patch)
 
@@ -143,16 +147,12 @@ def _compared(level: str, rows: Mapping[str, Numbers]) -> Numbers:
         own = rows[level][name]
         others = np.array([row[name] for row in rows.values() if np.isfinite(row[name])])
         if len(others):
-            found[f"{name}_of_best"] = _ratio(own, float(others.max()))
-            found[f"{name}_of_usual"] = _ratio(own, float(np.median(others)))
+            found[f"{name}_of_best"] = ratio(own, float(others.max()))
+            found[f"{name}_of_usual"] = ratio(own, float(np.median(others)))
         for where, other in (("above", by_k.get(k + 1)), ("below", by_k.get(k - 1))):
             if other is not None:
-                found[f"{name}_{where}"] = _ratio(own, other[name])
+                found[f"{name}_{where}"] = ratio(own, other[name])
     return found
-
-
-def _ratio(a: float, b: float) -> float:
-    return float(np.clip(a / b, -5.0, 5.0)) if np.isfinite(a) and np.isfinite(b) and abs(b) > 1e-6 else np.nan
 
 
 def patch_features(patch: Patch) -> Numbers:
@@ -161,13 +161,17 @@ def patch_features(patch: Patch) -> Numbers:
     row: Numbers = {
         "confidence": patch.confidence,
         "depth": patch.disc_depth_mm,
-        "fluid_marrow": _ratio(patch.fluid, patch.marrow),
+        "fluid_marrow": ratio(patch.fluid, patch.marrow),
     }
     if len(columns) < BINS:
         return row
     row |= _disc(patch, columns) | _reach(patch, columns) | _canal(patch)
-    for side, body, sign in (("upper", patch.upper, -1), ("lower", patch.lower, 1)):
-        row |= {f"{side}_{name}": value for name, value in _end_plate(patch, body, columns, sign).items()}
+    for side, sign in zip(SIDES, (-1, 1), strict=True):
+        row |= {f"{side}_{name}": value for name, value in end_plate(patch, columns, sign).items()}
+    if patch.t1 is not None:
+        marrow = float(np.median(patch.t1[patch.upper | patch.lower]))
+        row["t1_disc"] = ratio(float(patch.t1[patch.disc].mean()), marrow)
+        row["t1_canal"] = ratio(float(patch.t1[patch.canal].mean()), marrow) if patch.canal.any() else np.nan
     return row
 
 
@@ -177,8 +181,8 @@ def _disc(patch: Patch, columns: NDArray[np.intp]) -> Numbers:
         inside = patch.disc[:, part]
         signal = float(patch.image[:, part][inside].mean())
         row[f"height_{b}"] = float(inside.sum(0).mean()) * PIXEL_MM
-        row[f"signal_fluid_{b}"] = _ratio(signal, patch.fluid)
-        row[f"signal_marrow_{b}"] = _ratio(signal, patch.marrow)
+        row[f"signal_fluid_{b}"] = ratio(signal, patch.fluid)
+        row[f"signal_marrow_{b}"] = ratio(signal, patch.marrow)
     values = patch.image[patch.disc]
     core = _core(patch.disc, columns)
     inner, rim = patch.image[core], patch.image[patch.disc & ~core]
@@ -186,12 +190,12 @@ def _disc(patch: Patch, columns: NDArray[np.intp]) -> Numbers:
     low, high = (float(v) for v in np.percentile(values, (10, 90)))
     height = float(patch.disc[:, columns].sum(0).mean()) * PIXEL_MM
     row |= {"height_mean": height, "height_depth": height / (len(columns) * PIXEL_MM)}
-    row |= {"disc_fluid": _ratio(mean, patch.fluid), "disc_marrow": _ratio(mean, patch.marrow)}
-    row |= {"core_fluid": _ratio(middle, patch.fluid), "core_marrow": _ratio(middle, patch.marrow)}
-    row |= {"signal_p10": _ratio(low, patch.marrow), "signal_p90": _ratio(high, patch.marrow)}
-    row["core_spread"] = _ratio(float(inner.std()), middle) if inner.size else np.nan
+    row |= {"disc_fluid": ratio(mean, patch.fluid), "disc_marrow": ratio(mean, patch.marrow)}
+    row |= {"core_fluid": ratio(middle, patch.fluid), "core_marrow": ratio(middle, patch.marrow)}
+    row |= {"signal_p10": ratio(low, patch.marrow), "signal_p90": ratio(high, patch.marrow)}
+    row["core_spread"] = ratio(float(inner.std()), middle) if inner.size else np.nan
     row["core_layer"] = _layer(patch, core)
-    row["rim_core"] = _ratio(float(rim.mean()), middle) if rim.size else np.nan
+    row["rim_core"] = ratio(float(rim.mean()), middle) if rim.size else np.nan
     row["bright_share"] = float((values > BRIGHT * patch.fluid).mean()) if np.isfinite(patch.fluid) else np.nan
     return row
 
@@ -215,7 +219,7 @@ def _layer(patch: Patch, core: Mask) -> float:
     profile = [float(patch.image[r][core[r]].mean()) for r in rows]
     third = len(profile) // 3
     outer = float(np.mean(profile[:third] + profile[-third:]))
-    return _ratio(float(np.mean(profile[third:-third])), outer)
+    return ratio(float(np.mean(profile[third:-third])), outer)
 
 
 def _reach(patch: Patch, columns: NDArray[np.intp]) -> Numbers:
@@ -262,52 +266,9 @@ def _canal(patch: Patch) -> Numbers:
     return {
         "canal_width": float(width[at_disc & seen].mean()),
         "canal_width_low": float(width[at_disc & seen].min()),
-        "canal_width_ratio": _ratio(float(width[at_disc & seen].min()), usual),
-        "canal_signal": _ratio(float(np.mean(signal)), patch.fluid),
-        "canal_low": _ratio(float(np.mean(signal)), float(body_signal.mean())) if body_signal.size else np.nan,
-        "canal_row_low": _ratio(min(signal), patch.fluid),
-        "behind_dark": _ratio(float(behind.mean()), patch.fluid) if behind.size else np.nan,
+        "canal_width_ratio": ratio(float(width[at_disc & seen].min()), usual),
+        "canal_signal": ratio(float(np.mean(signal)), patch.fluid),
+        "canal_low": ratio(float(np.mean(signal)), float(body_signal.mean())) if body_signal.size else np.nan,
+        "canal_row_low": ratio(min(signal), patch.fluid),
+        "behind_dark": ratio(float(behind.mean()), patch.fluid) if behind.size else np.nan,
     }
-
-
-def _end_plate(patch: Patch, body: Mask, columns: NDArray[np.intp], sign: int) -> Numbers:
-    """Signal of the marrow beside an end plate and the shape of the disc's border there.
-
-    `sign` is -1 for the body above and 1 for the body below.
-    """
-    edge = np.array([_edge(patch.disc[:, c], sign) for c in columns], np.float64)
-    row = _shape(columns.astype(np.float64), edge * sign)
-    distance = (np.arange(ROWS)[:, None] - edge[None]) * sign * PIXEL_MM  # (row, column of the disc)
-    inside = body[:, columns]
-    strip, far = inside & (distance < STRIP_MM), inside & (distance > FAR_MM)
-    if strip.sum() < BINS or far.sum() < BINS:
-        return row
-    image = patch.image[:, columns]
-    usual = float(np.median(image[far]))
-    thirds = np.array_split(np.arange(len(columns)), 3)
-    for name, part in zip(("front", "mid", "back"), thirds, strict=True):
-        values = image[:, part][strip[:, part]]
-        row[name] = _ratio(float(values.mean()), usual) if values.size else np.nan
-    low, high = (float(v) for v in np.percentile(image[strip], (10, 90)))
-    row |= {"strip": _ratio(float(image[strip].mean()), usual), "top": _ratio(high, usual)}
-    row |= {"bottom": _ratio(low, usual), "spread": _ratio(float(image[strip].std()), usual)}
-    row["far"] = _ratio(usual, patch.fluid)
-    first = np.where(inside, distance, np.inf).min(0)
-    row["gap"] = float(np.clip(first[np.isfinite(first)], 0, 10).mean())
-    return row
-
-
-def _edge(column: Mask, sign: int) -> int:
-    rows = np.flatnonzero(column)
-    return int(rows[-1] if sign > 0 else rows[0])
-
-
-def _shape(x: Array, outward: Array) -> Numbers:
-    """Roughness, deepest dent and bow (mm) of a disc's border; `outward` (n,) grows away from the disc."""
-    if len(x) < 8:
-        return {}
-    x, outward = x[2:-2], outward[2:-2]
-    t = (x - x.mean()) / max(float(np.ptp(x)) / 2, 1.0)
-    curve = np.polynomial.polynomial.polyfit(t, outward, 2)
-    rest = (outward - np.polynomial.polynomial.polyval(t, curve)) * PIXEL_MM
-    return {"rough": float(rest.std()), "dent": float(rest.max()), "bow": float(-curve[2] * PIXEL_MM)}

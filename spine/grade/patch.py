@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spine.anatomy import DISC_OFFSET, FIRST_VERTEBRA, PARTIAL_OFFSET, Structure
-from spine.geometry import FRONT, Array, unit, up_of
-from spine.records import Disc, LabelledSpine, Volume
+from spine.geometry import FRONT, Array, to_lps, unit, up_of
+from spine.grade.second import MARGIN_PIXELS, second_plane
+from spine.records import Disc, LabelledSpine, Series, Volume
 
 ROWS, COLUMNS = 48, 64  # up to down, front to back
 PIXEL_MM = 0.8
@@ -40,10 +41,12 @@ class Patch:
     fluid: float  # signal of the canal's fluid at the same height; NaN where unknown
     confidence: float  # of the disc
     disc_depth_mm: float
+    t1: Plane | None = None  # signal of the second, T1-weighted series
+    t1_missing: str | None = None  # why a second series that was given is not used here
 
 
-def cut_patch(volume: Volume, spine: LabelledSpine, disc: Disc) -> Patch | str:
-    """The patch of `disc`, or the reason why there is none."""
+def cut_patch(volume: Volume, spine: LabelledSpine, disc: Disc, second: Series | None = None) -> Patch | str:
+    """The patch of `disc`, or the reason why there is none; `second` is a T1-weighted series beside `volume`."""
     slices = _slices(volume, spine, disc)
     label = spine.mask[slices]
     own = (label == disc.label).mean(0) >= 0.5
@@ -64,16 +67,23 @@ def cut_patch(volume: Volume, spine: LabelledSpine, disc: Disc) -> Patch | str:
     near = np.abs(np.arange(image.shape[0]) * volume.spacing_mm[1] - middle[0]) <= FLUID_REACH_MM
     fluid = image[near][canal[near]]
     marrow = image[upper | lower]
+    masks = {"disc": own, "upper": upper, "lower": lower, "canal": canal}
+    seen = {name: _nearest(mask, place) for name, mask in masks.items()}
+    t1: Plane | str | None = None
+    if second is not None:
+        wide = _places(middle, front, MARGIN_PIXELS) / np.array(volume.spacing_mm[1:])[:, None, None]
+        slice_at = np.full(wide.shape[1:], (slices.start + slices.stop - 1) / 2)
+        places_lps = to_lps(volume.affine, np.stack([slice_at, *wide], -1))
+        t1 = second_plane(second, places_lps, seen["upper"] | seen["lower"], seen["disc"] | seen["canal"])
     return Patch(
         image=ndimage.map_coordinates(image, place, order=1, mode="constant").astype(np.float32),
-        disc=_nearest(own, place),
-        upper=_nearest(upper, place),
-        lower=_nearest(lower, place),
-        canal=_nearest(canal, place),
+        **seen,
         marrow=float(np.median(marrow)) if marrow.size >= MIN_PIXELS else np.nan,
         fluid=float(np.percentile(fluid, FLUID_PERCENTILE)) if fluid.size >= MIN_PIXELS else np.nan,
         confidence=disc.confidence,
         disc_depth_mm=depth_mm,
+        t1=None if isinstance(t1, str) else t1,
+        t1_missing=t1 if isinstance(t1, str) else None,
     )
 
 
@@ -102,11 +112,11 @@ def _axis(points: Array) -> Array:
     return front if front @ FRONT >= 0 else -front
 
 
-def _places(middle: Array, front: Array) -> Array:
-    """(2, ROWS, COLUMNS): in-plane millimetres of every pixel of a patch."""
+def _places(middle: Array, front: Array, margin: int = 0) -> Array:
+    """(2, ROWS + 2 margin, COLUMNS + 2 margin): in-plane millimetres of every pixel of a patch and a margin."""
     down = -up_of(front)
-    rows = (np.arange(ROWS) - (ROWS - 1) / 2) * PIXEL_MM
-    columns = (np.arange(COLUMNS) - (COLUMNS - 1) / 2) * PIXEL_MM + BEHIND_MM
+    rows = (np.arange(-margin, ROWS + margin) - (ROWS - 1) / 2) * PIXEL_MM
+    columns = (np.arange(-margin, COLUMNS + margin) - (COLUMNS - 1) / 2) * PIXEL_MM + BEHIND_MM
     return np.asarray(middle[:, None, None] + down[:, None, None] * rows[:, None] - front[:, None, None] * columns)
 
 

@@ -52,8 +52,9 @@ def label_levels(segmentation: Segmentation, volume: Volume) -> LabelledSpine:
     """Vertebrae and discs of `segmentation` with their names; an empty spine where no body was found."""
     spacing = volume.spacing_mm
     structures = segmentation.structures
-    canal = _canal(structures, spacing)
-    bodies = keep_column(find_bodies(segmentation, spacing), _canal_line(canal, spacing))
+    bodies = find_bodies(segmentation, spacing)
+    canal = _canal(structures, bodies, spacing)
+    bodies = keep_column(bodies, _canal_line(canal, spacing))
     sacrum = _take_sacrum(bodies)
     if sacrum.body is not None:  # what lies below S1 is no vertebra
         bodies = bodies[bodies.index(sacrum.body) + 1 :]
@@ -100,10 +101,13 @@ class _Sacrum:
     sureness: float
 
 
-def _canal(structures: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
-    """Voxels of the canal (with the cord), small parts that lie apart removed."""
+def _canal(
+    structures: NDArray[np.uint8], bodies: list[Body], spacing_mm: tuple[float, float, float]
+) -> NDArray[np.bool_]:
+    """Voxels of the canal (with the cord); small parts that lie apart and parts in front of the bodies removed."""
     inside = np.isin(structures, (Structure.CANAL, Structure.CORD))
     parts = sorted(components(inside, spacing_mm, MIN_CANAL_MM2), key=len, reverse=True)
+    parts = [voxels for voxels in parts if _is_behind(voxels, bodies, spacing_mm)]
     out = np.zeros(structures.shape, bool)
     rows = np.zeros(structures.shape[1], bool)
     for voxels in parts:
@@ -113,6 +117,17 @@ def _canal(structures: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
             out[tuple(voxels.T)] = True
             rows[own] = True
     return out
+
+
+def _is_behind(voxels: NDArray[np.intp], bodies: list[Body], spacing_mm: tuple[float, float, float]) -> bool:
+    """Whether most of the bodies' area beside `voxels` lies in front of them: the great vessels fail this."""
+    down_mm, back_mm = voxels[:, 1] * spacing_mm[1], voxels[:, 2] * spacing_mm[2]
+    balance = 0.0
+    for body in bodies:
+        beside = np.abs(down_mm - body.centre_mm[1]) <= 0.5 * body.height_mm
+        if beside.any():
+            balance += body.area_mm2 if body.centre_mm[2] < back_mm[beside].mean() else -body.area_mm2
+    return balance >= 0.0
 
 
 def _canal_line(canal: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:

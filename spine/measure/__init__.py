@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spine.anatomy import C7_LABEL, DISC_OFFSET, LAST_VERTEBRA, disc_level, vertebra_name
-from spine.measure import alignment, canal, discs, signal, vertebrae
+from spine.measure import alignment, canal, cord, discs, signal, vertebrae
 from spine.measure.norms import compare
 from spine.measure.reading import record
 from spine.measure.scene import build_scene
@@ -35,7 +35,7 @@ def measure_levels(
     found: list[Measurement] = []
     for k in scene.levels():
         units = {**discs.UNITS, **canal.LEVEL_UNITS, **canal.DISC_UNITS, **signal.UNITS}
-        units |= canal.NECK_UNITS if k >= C7_LABEL else {}
+        units |= {**canal.NECK_UNITS, **cord.UNITS} if k >= C7_LABEL else {}
         outcomes = {**discs.measure_disc(scene, k), **canal_meter.at_disc(k), **signal_meter.at_disc(k)}
         found += record(disc_level(DISC_OFFSET + k), units, outcomes)
     for k in sorted(scene.vertebrae):

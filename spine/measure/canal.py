@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from spine.anatomy import C7_LABEL, DISC_OFFSET, LAST_VERTEBRA, T1_LABEL, Structure, disc_level, vertebra_name
 from spine.geometry import Array, up_of
+from spine.measure import cord
 from spine.measure.canal_line import CanalLine
 from spine.measure.discs import disc_axis
 from spine.measure.reading import Outcome, Reading
@@ -17,7 +18,11 @@ from spine.measure.scene import Scene
 
 LEVEL_UNITS: Mapping[str, str] = {"canal_ap_diameter_mm": "mm", "canal_area_mm2": "mm2"}
 DISC_UNITS: Mapping[str, str] = {"canal_ap_diameter_min_mm": "mm", "canal_narrowing_percent": "%"}
-NECK_UNITS: Mapping[str, str] = {"cord_ap_diameter_mm": "mm", "space_available_cord_mm": "mm"}
+NECK_UNITS: Mapping[str, str] = {
+    "cord_ap_diameter_mm": "mm",
+    "space_available_cord_mm": "mm",
+    "cord_canal_ratio": "1",
+}
 CANAL_UNITS: Mapping[str, str] = {
     "narrowest_ap_diameter_mm": "mm",
     "narrowing_percent_of_neighbours": "%",
@@ -59,14 +64,16 @@ class CanalMeter:
     def at_disc(self, k: int) -> dict[str, Outcome]:
         """LEVEL_UNITS, DISC_UNITS, and NECK_UNITS in the neck, at the disc below vertebra `k`."""
         n, line = self.disc_index.get(k), self._scene.canal
-        # C7/T1 is the lowest disc of the neck
-        outcomes = self._level(n, k if k >= C7_LABEL else None)
+        neck = k >= C7_LABEL  # C7/T1 is the lowest disc of the neck
+        outcomes = self._level(n, k if neck else None)
         if n is None or line is None:
-            return outcomes | dict.fromkeys(DISC_UNITS, NOT_SEEN)
+            return outcomes | dict.fromkeys((*DISC_UNITS, *(cord.UNITS if neck else ())), NOT_SEEN)
         near = np.linalg.norm(line.points - line.points[n], axis=1) < DISC_SPAN_MM
         low = int(np.where(near & np.isfinite(line.ap_mm), line.ap_mm, np.inf).argmin())
         outcomes["canal_ap_diameter_min_mm"] = self._diameter(line, low, f"narrowest within {DISC_SPAN_MM:.0f} mm")
         outcomes["canal_narrowing_percent"] = self._narrowing(line, low)
+        if neck:
+            outcomes |= cord.measure_cord(self._scene, line, near, self._beside(low))
         return outcomes
 
     def whole(self) -> dict[str, Outcome]:
@@ -106,15 +113,19 @@ class CanalMeter:
 
     def _narrowing(self, line: CanalLine, n: int) -> Outcome:
         """100 * (1 - diameter / mean diameter at the bodies above and below)."""
+        around = self._beside(n)
+        if not around:
+            return "no vertebral body beside it is in view"
+        usual = float(np.mean(line.ap_mm[list(around)]))
+        where = "the bodies above and below" if len(around) == 2 else "the one body beside it"
+        return Reading(100 * (1 - float(line.ap_mm[n]) / usual), note=f"against {where}")
+
+    def _beside(self, n: int) -> tuple[int, ...]:
+        """Indices on the canal's line of the nearest body above and below index `n`, as far as they are in view."""
         bodies = sorted(self.body_index.values())
         above = [m for m in bodies if m <= n]
         below = [m for m in bodies if m > n]
-        around = ([above[-1]] if above else []) + ([below[0]] if below else [])
-        if not around:
-            return "no vertebral body beside it is in view"
-        usual = float(np.mean(line.ap_mm[around]))
-        where = "the bodies above and below" if len(around) == 2 else "the one body beside it"
-        return Reading(100 * (1 - float(line.ap_mm[n]) / usual), note=f"against {where}")
+        return (*above[-1:], *below[:1])
 
     def _area(self, line: CanalLine, n: int) -> Outcome:
         """Area of the canal in the plane across its line: its depth in every slice times the distance of slices."""
@@ -170,4 +181,5 @@ def _cord(line: CanalLine, n: int) -> dict[str, Outcome]:
     return {
         "cord_ap_diameter_mm": Reading(cord_mm, note="at right angles to the canal"),
         "space_available_cord_mm": Reading(float(line.ap_mm[n]) - cord_mm, note="canal minus cord AP diameter"),
+        "cord_canal_ratio": Reading(cord_mm / float(line.ap_mm[n]), note="cord over canal AP diameter"),
     }

@@ -30,6 +30,7 @@ UNITS: Mapping[str, str] = {
 
 PLATES_MATCH = 0.6  # facing end plates of one spine differ by less in depth; a smaller share means a bad outline
 SLIP_MIN_MM = 3.0  # usual threshold of a slip on images [M-med]; below it the Meyerding grade is 0
+RETROLISTHESIS_MAX_PERCENT = 50.0  # the facets stop a body long before; engineering choice
 MEYERDING_STEP_PERCENT = 25.0  # I < 25, II 25-50, III 50-75, IV 75-100, V > 100 % [M-hi]
 BULGE_REACH_MM = 20.0  # how far behind or before the line of the corners a disc is looked for
 BULGE_BEYOND = 0.3  # share of the corners' distance looked at above and below them
@@ -135,6 +136,9 @@ def _slip(scene: Scene, upper: EndPlate, lower: EndPlate) -> dict[str, Outcome]:
         return dict.fromkeys(("slip_mm", "slip_percent", "meyerding_grade"), reason)
     slip_mm = float((upper.back - lower.back) @ disc_axis(upper, lower))
     percent = 100 * slip_mm / float(np.linalg.norm(lower.chord))
+    if percent < -RETROLISTHESIS_MAX_PERCENT:
+        reason = f"a backward slip of {-percent:.0f} % is not believed: one of the two end plates is outlined wrongly"
+        return dict.fromkeys(("slip_mm", "slip_percent", "meyerding_grade"), reason)
     points = scene.surface.lps(upper.back, lower.back)
     direction = "anterolisthesis" if slip_mm > 0 else "retrolisthesis"
     slipped = abs(slip_mm) >= SLIP_MIN_MM

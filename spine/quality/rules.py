@@ -8,11 +8,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from spine.anatomy import DISC_OFFSET, FIRST_VERTEBRA, Structure, disc_level, region_of
+from spine.anatomy import DISC_OFFSET, FIRST_VERTEBRA, T1_LABEL, Structure, disc_level, region_of
 from spine.records import Doubt, LabelledSpine, Vertebra, Volume
 
 MIN_BODIES = 4  # fewer have no usual distance to compare with
 SEVERAL = 2  # neighbours on either side that a body is compared with
+CORD_REASON = "the cord is learnt from synthetic images only and known to be drawn too thin"
 
 
 def anatomy_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> tuple[Doubt, ...]:
@@ -44,11 +45,14 @@ def _spacing_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, f
         usual = float(np.median(np.delete(steps, n)[max(n - SEVERAL, 0) : n + SEVERAL]))
         ratio = steps[n] / usual if usual > 0 else 1.0
         cut = lower.partial or upper.partial
-        if (ratio < limits["gap_ratio_min"] and not cut) or ratio > limits["gap_ratio_max"]:
+        close = ratio < limits["gap_ratio_min"] and not cut
+        if close or ratio > limits["gap_ratio_max"]:
             reason = (
                 f"{upper.name} and {lower.name} lie {steps[n]:.0f} mm apart where about {usual:.0f} mm is usual here"
             )
             found.append(Doubt(disc_level(DISC_OFFSET + upper.label), None, reason))
+            # Two bodies in the place of one: neither has an outline of its own. A gap says nothing of its borders.
+            found += [Doubt(body.name, "vertebra", reason) for body in (lower, upper) if close]
     return found
 
 
@@ -96,6 +100,13 @@ def _canal_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, flo
         return []
     reason = f"the canal was found deeper than {limits['canal_depth_max_mm']:.0f} mm over {100 * wide:.0f} % of it"
     return [Doubt(None, "canal", reason)]
+
+
+def cord_doubts(spine: LabelledSpine, limits: Mapping[str, float]) -> list[Doubt]:
+    """A doubt about the cord wherever it is measured, until `cord_is_trusted`; none where no neck is in view."""
+    if limits["cord_is_trusted"] or not any(body.label >= T1_LABEL for body in spine.vertebrae):
+        return []
+    return [Doubt(None, "cord", CORD_REASON)]
 
 
 def _pitch_flags(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[str]:

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 from spine.errors import UnusableImage
 from spine.quality.answer import answer_features
+from spine.quality.blank import blank_doubts
 from spine.quality.confidence import calibrated_confidence
 from spine.quality.image import image_features
 from spine.quality.learnt import QualityModel
-from spine.quality.rules import anatomy_doubts, anatomy_flags
+from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts
 from spine.quality.thresholds import read_thresholds
 from spine.records import Doubt, LabelledSpine, Quality, Segmentation, Series, Volume
 
@@ -21,6 +22,8 @@ EXPECTED = "a sagittal MR series of the spine is expected"
 OUTDATED = (
     "the models of doubt were learnt on another network than the one that ran: their probabilities are not checked"
 )
+# Codes that the pages put at their head; words in resources/texts, names.flags.
+NO_SIGNAL, IMPLAUSIBLE = "part_without_signal", "outlines_implausible"
 PARTS = {"vertebra": "the vertebrae", "disc": "the discs", "canal": "the spinal canal"}
 # What a value outside the range of the sound cases means: feature -> (below, above).
 UNUSUAL: dict[str, tuple[str | None, str | None]] = {
@@ -59,18 +62,23 @@ def judge_quality(
             f"{len(spine.discs)} discs is a spine with a probability of {spine_prob:.3f} only; {EXPECTED}."
         )
     predicted = {group: predict(features) for group, predict in model.dice.items()}
+    blank = blank_doubts(spine, volume, image["noise"], limits)
+    broken = anatomy_doubts(spine, volume, limits)
     return Quality(
         spine_prob=spine_prob,
         image=image,
         predicted_dice=predicted,
         confidence=calibrated_confidence(segmentation, model.confidence),
         flags=(
+            *((NO_SIGNAL,) if blank else ()),
+            *((IMPLAUSIBLE,) if broken else ()),
             *(() if model.fits else (OUTDATED,)),
             *_image_flags(series.slug, image, limits, model),
             *_answer_flags(spine_prob, predicted, model),
             *anatomy_flags(spine, volume, limits),
         ),
-        doubts=(*_dice_doubts(predicted, model), *anatomy_doubts(spine, volume, limits)),
+        # The first doubt that touches a finding gives its reason: the plainest comes first.
+        doubts=(*blank, *broken, *cord_doubts(spine, limits), *_dice_doubts(predicted, model)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from spine.anatomy import DISC_LEVELS
+from spine.anatomy import C7_LABEL, DISC_LEVELS, DISC_OFFSET, disc_label
 from spine.records import Doubt, Grade, Measurement
 
 # Structures that a grade is read from.
@@ -21,6 +21,11 @@ GRADE_STRUCTURES: dict[str, frozenset[str]] = {
     "stenosis": frozenset({"disc", "canal"}),
 }
 EVERY_STRUCTURE = frozenset({"vertebra", "disc", "canal"})
+# In the neck stenosis is graded by rule from the room around the cord.
+NECK_STENOSIS = frozenset({"disc", "canal", "cord"})
+CORD_WORDS = frozenset({"cord", "subarachnoid", "kang"})
+ALIGNMENT = "alignment"
+STENOSIS, STENOSIS_NEEDS = "stenosis", "canal_ap_diameter_mm"
 
 
 def structures_of(measurement: str) -> frozenset[str]:
@@ -29,7 +34,9 @@ def structures_of(measurement: str) -> frozenset[str]:
     found = set()
     if words[0] in ("disc", "nucleus", "bulge"):
         found.add("disc")
-    if words[0] in ("canal", "cord", "narrowest", "narrowing") or "csf" in words or "cord" in words:
+    if not CORD_WORDS.isdisjoint(words):
+        found.update(("canal", "cord"))
+    if words[0] in ("canal", "narrowest", "narrowing") or "csf" in words:
         found.add("canal")
     if not found or measurement == "disc_height_index":  # a height over the depth of the bodies
         found.add("vertebra")
@@ -48,16 +55,27 @@ def withhold_measurements(measurements: Sequence[Measurement], doubts: Sequence[
     return tuple(kept)
 
 
-def withhold_grades(grades: Sequence[Grade], doubts: Sequence[Doubt]) -> tuple[Grade, ...]:
-    """`grades` without those that one of `doubts` touches."""
+def withhold_grades(
+    grades: Sequence[Grade], doubts: Sequence[Doubt], measurements: Sequence[Measurement]
+) -> tuple[Grade, ...]:
+    """`grades` without those that one of `doubts` touches, or that name a canal which `measurements` could not see."""
+    unseen = {one.subject: one.not_measurable for one in measurements if one.name == STENOSIS_NEEDS}
     kept = []
     for one in grades:
-        reason = _reason(one.level, one.name, GRADE_STRUCTURES.get(one.name, EVERY_STRUCTURE), doubts)
+        reason = _reason(one.level, one.name, _graded_from(one), doubts)
+        if reason is None and one.name == STENOSIS:
+            reason = unseen.get(one.level)
         if reason is None or one.not_measurable is not None:
             kept.append(one)
         else:
             kept.append(replace(one, grade=None, probabilities=(), confidence=None, evidence=(), not_measurable=reason))
     return tuple(kept)
+
+
+def _graded_from(grade: Grade) -> frozenset[str]:
+    if grade.name == STENOSIS and disc_label(grade.level) - DISC_OFFSET >= C7_LABEL:
+        return NECK_STENOSIS
+    return GRADE_STRUCTURES.get(grade.name, EVERY_STRUCTURE)
 
 
 def _reason(subject: str, name: str, structures: Iterable[str], doubts: Sequence[Doubt]) -> str | None:
@@ -76,4 +94,4 @@ def _concerns(doubtful: str | None, subject: str, name: str) -> bool:
         return True
     if subject in DISC_LEVELS:
         return doubtful in subject.split("/")
-    return doubtful.lower() in name.split("_")
+    return subject == ALIGNMENT and doubtful.lower() in name.split("_")

@@ -9,6 +9,7 @@ from typing import Any
 from spine.errors import MissingInput, UnreadableImage
 from spine.read.image import XRAY, Loaded
 from spine.read.library import FRAME_OF_REFERENCE, PATIENT
+from spine.read.person import settle_person, stated_person
 from spine.records import Study
 
 SAGITTAL, SAGITTAL_T1, AXIAL_T2, CLINICAL = (
@@ -35,18 +36,25 @@ def require_sagittal(slugs: Iterable[str], where: str, expected: str) -> None:
 
 
 def assemble(loaded: Mapping[str, Loaded], clinical: Mapping[str, Any] | None, flags: Iterable[str]) -> Study:
-    """The Study of the series in `loaded` (by slug), with flags for series that do not belong together."""
+    """The Study of the series in `loaded` (by slug), with flags for what does not belong together.
+
+    Age and sex of the segmented series' header stand in where the clinical record is silent.
+    """
 
     def series(slug: str) -> Any:
         return loaded[slug].series if slug in loaded else None
+
+    primary = loaded.get(SAGITTAL) or loaded[SAGITTAL_T1]
+    known, person_flags, doubt = settle_person(clinical, stated_person(primary.header.meta))
 
     return Study(
         sagittal=series(SAGITTAL),
         sagittal_t1=series(SAGITTAL_T1),
         axial_t2=series(AXIAL_T2),
         xray=series(XRAY),
-        clinical=clinical,
-        flags=(*flags, *(flag for one in loaded.values() for flag in one.flags), *_mismatches(loaded)),
+        clinical=known,
+        flags=(*flags, *(flag for one in loaded.values() for flag in one.flags), *_mismatches(loaded), *person_flags),
+        record_doubt=doubt,
     )
 
 

@@ -1,4 +1,4 @@
-"""Report document -> the words, rows and numbers of the physician's pages; layout is left to pdf.py and page.py."""
+"""Report document -> words, rows and numbers of the physician's pages; layout is left to pdf.py and html_view.py."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Cell:
 class Panel:
     """One measurement along the spine, highest level first: (level, value, z), None where there is none."""
 
+    measurement: str  # its name in the document
     title: str
     points: tuple[tuple[str, float | None, float | None], ...]
     decimals: int
@@ -78,9 +79,9 @@ def measured_cell(level: Document, name: str, words: Words, codes: Codes) -> Cel
     if value is None:
         return _missing_cell(codes, digest.reason_of(level, "measurements", name) or "not listed")
     text = words.number(value, names.KEY_MEASUREMENTS[name])
-    if z is None:
-        return Cell(text)
-    return Cell(f"{text} ({words.number(z, 1, signed=True)})", marked=abs(z) >= names.UNUSUAL_Z)
+    if z is not None:
+        text += f" ({words.number(z, 1, signed=True)})"
+    return Cell(text, marked=digest.is_marked(name, value, z))
 
 
 def _probability(found: Mapping[str, Any], words: Words) -> str:
@@ -93,28 +94,26 @@ def pfirrmann_cell(level: Document, words: Words, codes: Codes) -> Cell:
     if grade is None:
         return _missing_cell(codes, digest.reason_of(level, "grades", "pfirrmann") or "")
     found = level["grades"]["pfirrmann"]
-    worn_prob = sum(found["probabilities"][names.WORN_PFIRRMANN - 1 :])
     text = f"{int(grade)}{_probability(found, words)}"
-    return Cell(text, marked=grade >= names.WORN_PFIRRMANN, sure=worn_prob >= names.SURE_PROB)
-
-
-def _presence_prob(grade: Document) -> float:
-    """Of a flag its own probability, of Modic that of any change: its type is no reading of the image."""
-    probabilities = grade["probabilities"]
-    return float(1.0 - probabilities[0] if len(probabilities) > 1 else probabilities[0])
+    return Cell(text, marked=grade >= names.WORN_PFIRRMANN, sure=digest.is_sure(level, "pfirrmann"))
 
 
 def other_cell(level: Document, words: Words, codes: Codes) -> Cell:
-    """Modic change (of any type) and flags that are present, each with its probability; codes for those not graded."""
+    """Modic change (of any type) and flags that are present, each with its probability; codes for those not graded.
+
+    A slip that was measured and that the grade denies is said here as well.
+    """
     present, reasons, highest = [], [], 0.0
     for name in names.GRADES[1:]:
         grade = digest.grade_of(level, name)
         if grade is None:
             reasons.append(digest.reason_of(level, "grades", name) or "")
         elif grade:
-            probability = _presence_prob(level["grades"][name])
+            probability = digest.finding_prob(name, level["grades"][name])
             highest = max(highest, probability)
             present.append(f"{words.name('names.grades', name)} ({words.number(probability, 2)})")
+    if digest.denies_slip(level):
+        present.append(words.say("report.slip_denied"))
     if len(reasons) == len(names.GRADES) - 1:
         return _missing_cell(codes, *reasons)
     text = "; ".join(present) or words.say("report.none_found")
@@ -122,10 +121,24 @@ def other_cell(level: Document, words: Words, codes: Codes) -> Cell:
     return Cell(text, marked=bool(present), codes=explained, sure=highest >= names.SURE_PROB)
 
 
-def table_note(words: Words) -> str:
-    """What the marks of the findings table mean."""
+def table_note(report: Document, words: Words) -> str:
+    """What the marks of the findings table mean, and which of its measurements have no norms."""
     limits = {"z": words.number(names.UNUSUAL_Z), "pfirrmann": names.WORN_PFIRRMANN}
-    return words.say("report.table_note", **limits, sure=words.number(names.SURE_PROB, 1))
+    slip = words.number(names.MARKED_SLIP_MM)
+    note = words.say("report.table_note", **limits, slip=slip, sure=words.number(names.SURE_PROB, 1))
+    without = [words.name("names.columns", name) for name in digest.without_norms(report)]
+    return f"{note} {words.say('report.without_norms', items=words.listing(without))}" if without else note
+
+
+def table_header(report: Document, words: Words) -> list[str]:
+    """Column titles of the findings table; '(z)' where the column holds any z-score."""
+    columns = []
+    for name in names.KEY_MEASUREMENTS:
+        title = words.name("names.columns", name)
+        with_z = any(digest.z_of(level, name) is not None for level in report["levels"])
+        columns.append(words.say("report.column_with_z", column=title) if with_z else title)
+    first = [words.say(f"report.column_{name}") for name in ("level", "pfirrmann", "other")]
+    return [*first, *columns, words.say("report.column_seen")]
 
 
 def findings_table(report: Document, words: Words) -> Table:
@@ -143,10 +156,7 @@ def findings_table(report: Document, words: Words) -> Table:
                 _missing_cell(codes, seen["not_measurable"]) if is_missing(seen) else Cell(words.number(seen, 2)),
             )
         )
-    columns = (words.name("names.columns", name) for name in names.KEY_MEASUREMENTS)
-    header = ("level", "pfirrmann", "other", "seen")
-    shown = [words.say(f"report.column_{name}") for name in header]
-    notes = [table_note(words)]
+    notes = [table_note(report, words)]
     if codes.reasons:
         explained = [
             f"{code} = {shortened(reason, LONGEST_REASON)}" for reason, code in codes.reasons.items() if code != "+"
@@ -154,7 +164,7 @@ def findings_table(report: Document, words: Words) -> Table:
         if "+" in codes.reasons.values():
             explained.append(f"+ = {words.say('report.more_codes')}")
         notes.insert(0, words.say("report.codes", codes="; ".join(explained)))
-    return Table((*shown[:3], *columns, shown[3]), tuple(rows), tuple(notes))
+    return Table(tuple(table_header(report, words)), tuple(rows), tuple(notes))
 
 
 def study_lines(report: Document, words: Words) -> list[tuple[str, str]]:
@@ -220,6 +230,7 @@ def trend_panels(report: Document, words: Words) -> list[Panel]:
     """Key measurements along the spine."""
     return [
         Panel(
+            name,
             words.name("names.panels", name),
             tuple(
                 (level["level"], digest.value_of(level, name), digest.z_of(level, name))

@@ -34,6 +34,7 @@ from spine.report.values import (
 )
 
 REPORT_VERSION = "1.0"  # of the document's shape: resources/spine-degeneration-report.schema.json
+NO_DISC = "no disc was found at this level"
 INTENDED_USE = "Research use only: not a medical device."
 LIKELIHOOD_KEYS = (
     "likelihood", "interval_90", "disc_age_years", "disc_age_interval_90", "without_images", "threshold_years"
@@ -47,14 +48,14 @@ def _by_subject(measurements: Iterable[Measurement]) -> dict[str, dict[str, Any]
     return subjects
 
 
-def _with_expected(found: Mapping[str, Any], expected: Iterable[str]) -> dict[str, Any]:
-    """The expected names first, in their order, then whatever else was measured."""
-    return {**{name: missing(NOT_IMPLEMENTED) for name in expected}, **found}
+def _with_expected(found: Mapping[str, Any], expected: Iterable[str], reason: str = NOT_IMPLEMENTED) -> dict[str, Any]:
+    """The expected names first, in their order, missing for `reason` if so, then whatever else was measured."""
+    return {**{name: missing(reason) for name in expected}, **found}
 
 
-def _grades_of(level: str, grades: Iterable[Grade]) -> dict[str, Any]:
+def _grades_of(level: str, grades: Iterable[Grade], reason: str) -> dict[str, Any]:
     found = {grade.name: grade_object(grade) for grade in grades if grade.level == level and grade.name in names.GRADES}
-    return _with_expected(found, names.GRADES)
+    return _with_expected(found, names.GRADES, reason)
 
 
 def level_objects(spine: LabelledSpine, findings: Findings) -> list[dict[str, Any]]:
@@ -68,7 +69,7 @@ def level_objects(spine: LabelledSpine, findings: Findings) -> list[dict[str, An
             "disc_label": anatomy.disc_label(level),
             "confidence": confidence.get(level, missing("the disc was not seen")),
             "measurements": _with_expected(measured.get(level, {}), names.DISC_MEASUREMENTS),
-            "grades": _grades_of(level, findings.grades),
+            "grades": _grades_of(level, findings.grades, NOT_IMPLEMENTED if level in confidence else NO_DISC),
         }
         for level in anatomy.DISC_LEVELS
         if level in spoken_of

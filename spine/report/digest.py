@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,53 @@ def z_of(part: Document, name: str) -> float | None:
     return float(found["z"])
 
 
+def is_marked(name: str, value: float, z: float | None) -> bool:
+    """Whether the pages mark the measurement `name`: unusual on the side that wear goes to, or a slip."""
+    if name == "slip_mm" and abs(value) >= names.MARKED_SLIP_MM:
+        return True
+    if z is None:
+        return False
+    return z <= -names.UNUSUAL_Z if name in names.LOW_IS_WORN else abs(z) >= names.UNUSUAL_Z
+
+
+def finding_prob(name: str, grade: Document) -> float:
+    """Of a Pfirrmann grade the probability of strong wear, of Modic that of any change, of a flag its own.
+
+    The type of a Modic change is no reading of the image. A grade without probabilities gives 0: nothing speaks for it.
+    """
+    probabilities = [float(p) for p in grade["probabilities"]]
+    if name == "pfirrmann":
+        return sum(probabilities[names.WORN_PFIRRMANN - 1 :])
+    return 1.0 - probabilities[0] if len(probabilities) > 1 else sum(probabilities)
+
+
+def is_sure(level: Document, name: str) -> bool:
+    """Whether the finding `name`, which the level has, is told without 'perhaps'."""
+    return finding_prob(name, level["grades"][name]) >= names.SURE_PROB
+
+
+def slipped(report: Document) -> list[tuple[str, float]]:
+    """(level, slip in mm, positive forward) where the slip measured is marked, lowest level first."""
+    found = ((level["level"], value_of(level, "slip_mm")) for level in report["levels"])
+    return [(level, value) for level, value in found if value is not None and is_marked("slip_mm", value, None)]
+
+
+def denies_slip(level: Document) -> bool:
+    """Whether a slip was measured at this level that the grade calls absent."""
+    value, grade = value_of(level, "slip_mm"), grade_of(level, "spondylolisthesis")
+    return value is not None and grade is not None and not grade and is_marked("slip_mm", value, None)
+
+
+def without_norms(report: Document) -> list[str]:
+    """Key measurements that were made at some level but could be compared with a reference at none."""
+    return [
+        name
+        for name in names.KEY_MEASUREMENTS
+        if any(value_of(level, name) is not None for level in report["levels"])
+        and all(z_of(level, name) is None for level in report["levels"])
+    ]
+
+
 def grade_of(level: Document, name: str) -> int | bool | None:
     """Grade `name` of a level; None when it is not graded."""
     found = level["grades"][name]
@@ -66,6 +114,12 @@ def extremes(report: Document) -> list[Extreme]:
             level, value = min(present, key=lambda pair: pair[1])
         found.append(Extreme(name, level, value))
     return found
+
+
+def impersonal(reason: str, own: str) -> str:
+    """`reason` without the name `own` of the one level or vertebra that it speaks of."""
+    shorter = re.sub(rf"\b(disc|body|vertebra|level) {re.escape(own)}(?!\w)", r"\1", reason)
+    return shorter.replace(own, "that level" if "/" in own else "that vertebra")
 
 
 def is_numbering_doubtful(report: Document) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spine.report import names
+from spine.report import digest, names
 from spine.report.clinical_view import Panel
 from spine.report.picture import PALETTE, Mark, Picture
 from spine.report.sheet import ACCENT, ALERT, BOLD, INK, MARGIN, MM, PALE, REGULAR, RULE, SOFT, WIDTH, Sheet, printable
@@ -20,6 +20,8 @@ from spine.report.words import Words
 GUTTER = 17 * MM  # room for the names of the levels beside the coloured picture
 BETWEEN = 5 * MM
 JPEG_QUALITY = 84
+EDGE = 7.0  # from a letter of direction to the edge of the picture, in points
+NAME_HIGH, NAME_WIDE, LETTER_HIGH = 10.0, 18.0, 6.0  # room that a name and a letter need around their middle
 Z_LIMIT = 3.5  # half width of the strip of z-scores; dots beyond it lie on its edge
 STRIP = 13 * MM
 PEOPLE_WIDE, PEOPLE_HIGH = 20, 5
@@ -86,9 +88,33 @@ def _halo_text(sheet: Sheet, x: float, y: float, text: str, size: float) -> None
         canvas.restoreState()
 
 
-def _directions(sheet: Sheet, box: tuple[float, float, float, float], words: Words) -> None:
+def clear_place(wanted: float, taken: Sequence[float], apart: float, length: float) -> float:
+    """Place on an edge of `length`, as near to `wanted` as keeps `apart` from all of `taken`; else the freest one."""
+    steps = np.linspace(apart, max(length - apart, apart), 41)
+    places = [wanted, *sorted((float(step) for step in steps), key=lambda place: abs(place - wanted))]
+    gaps = [min((abs(place - other) for other in taken), default=apart) for place in places]
+    return next((place for place, gap in zip(places, gaps, strict=True) if gap >= apart), places[int(np.argmax(gaps))])
+
+
+def _directions(
+    sheet: Sheet,
+    box: tuple[float, float, float, float],
+    words: Words,
+    names_at: Sequence[tuple[float, float]] = (),
+    lines_at: Sequence[float] = (),
+) -> None:
+    """Letters on the four edges, beside the names (x, y from the lower left corner) and the lines that leave right."""
     x, y, wide, high = box
-    places = (("front", 7, high / 2), ("back", wide - 7, high / 2), ("head", wide / 2, high - 7), ("foot", wide / 2, 7))
+    near = EDGE + NAME_HIGH
+    top = clear_place(wide / 2, [at for at, up in names_at if up > high - near], NAME_WIDE, wide)
+    bottom = clear_place(wide / 2, [at for at, up in names_at if up < near], NAME_WIDE, wide)
+    back = clear_place(high / 2, lines_at, LETTER_HIGH, high)
+    places = (
+        ("front", EDGE, high / 2),
+        ("back", wide - EDGE, back),
+        ("head", top, high - EDGE),
+        ("foot", bottom, EDGE),
+    )
     for name, dx, dy in places:
         _halo_text(sheet, x + dx, y + dy, words.say(f"report.{name}"), 7.5)
 
@@ -107,13 +133,21 @@ def _scale_bar(sheet: Sheet, box: tuple[float, float, float, float], width_mm: f
     _halo_text(sheet, x + 6 + length / 2, y + 13, words.say("report.scale", mm=bar_mm), 6)
 
 
+def _name_size(marks: Sequence[Mark]) -> float:
+    return 6.5 if len(marks) <= 14 else 5.6
+
+
+def _placed_names(high: float, marks: Sequence[Mark]) -> list[float]:
+    """Heights above the lower edge at which the names of the disc levels stand beside a picture `high` points high."""
+    return spread([high * (1 - mark.y) for mark in marks], _name_size(marks) * 1.25, 3, high - 3)
+
+
 def _name_levels(sheet: Sheet, box: tuple[float, float, float, float], marks: Sequence[Mark]) -> None:
     """Names of the disc levels in the gutter on the right, each tied to its disc by a thin line."""
     x, y, wide, high = box
-    size = 6.5 if len(marks) <= 14 else 5.6
-    wanted = [y + high * (1 - mark.y) for mark in marks]
-    canvas = sheet.canvas
-    for mark, at, placed in zip(marks, wanted, spread(wanted, size * 1.25, y + 3, y + high - 3), strict=True):
+    size, canvas = _name_size(marks), sheet.canvas
+    for mark, above in zip(marks, _placed_names(high, marks), strict=True):
+        at, placed = y + high * (1 - mark.y), y + above
         canvas.setStrokeColor("#FFFFFF")
         canvas.setLineWidth(0.45)
         canvas.line(x + wide * mark.x, at, x + wide, placed)
@@ -131,9 +165,11 @@ def draw_pictures(sheet: Sheet, top: float, picture: Picture, height: float, wor
     right = left + wide + GUTTER + BETWEEN
     for x, pixels in ((left, picture.overlay), (right, picture.plain)):
         sheet.canvas.drawImage(_jpeg(pixels), x, top - high, wide, high)
-        _directions(sheet, (x, top - high, wide, high), words)
     box = (left, top - high, wide, high)
     _name_levels(sheet, box, picture.discs)
+    named = [(wide * mark.x, high * (1 - mark.y)) for mark in picture.vertebrae]
+    _directions(sheet, box, words, named, _placed_names(high, picture.discs))
+    _directions(sheet, (right, top - high, wide, high), words)
     closest = min(np.diff(sorted(mark.y for mark in picture.vertebrae)), default=1.0) * high
     size = float(np.clip(0.6 * closest, 4.2, 7.0))
     for mark in picture.vertebrae:
@@ -182,12 +218,8 @@ def draw_trends(sheet: Sheet, top: float, panels: Sequence[Panel], words: Words)
             _draw_strip(sheet, (x + wide, first, STRIP, row), panel, words)
 
 
-def _is_unusual(z: float | None) -> bool:
-    return z is not None and abs(z) >= names.UNUSUAL_Z
-
-
 def _draw_values(sheet: Sheet, box: tuple[float, float, float, float], panel: Panel, words: Words) -> None:
-    """Dots joined by a line from row to row; the axis begins at 0."""
+    """Dots joined by a line from row to row; the axis begins at 0. The numbers stand in a column on the right."""
     x, first, wide, row = box
     canvas = sheet.canvas
     canvas.setStrokeColor(RULE)
@@ -198,7 +230,7 @@ def _draw_values(sheet: Sheet, box: tuple[float, float, float, float], panel: Pa
         sheet.text(x + 5, first - row * len(panel.points) / 2 - 2, words.say("report.no_data"), 6.5, SOFT)
         return
     low, high = min(0.0, *values), max(0.0, *values)
-    scale = (wide - 11 * MM) / ((high - low) or 1.0)  # what is left holds the number beside the last dot
+    scale = (wide - 11 * MM) / ((high - low) or 1.0)  # what is left holds the column of numbers
     places = [
         None if value is None else (x + 4 + (value - low) * scale, first - row * (number + 0.5))
         for number, (_, value, _) in enumerate(panel.points)
@@ -212,11 +244,11 @@ def _draw_values(sheet: Sheet, box: tuple[float, float, float, float], panel: Pa
         if value is None or place is None:
             sheet.text(x + 5, first - row * (number + 0.5) - 2.2, "n.m.", 6.2, SOFT)
             continue
-        color = ALERT if _is_unusual(z) else ACCENT
-        canvas.setFillColor(color)
+        marked = digest.is_marked(panel.measurement, value, z)
+        canvas.setFillColor(ALERT if marked else ACCENT)
         canvas.circle(*place, 2.1, stroke=0, fill=1)
-        shown, ink = words.number(value, panel.decimals), ALERT if _is_unusual(z) else INK
-        sheet.text(place[0] + 4, place[1] - 2.3, shown, 6.5, ink, bold=_is_unusual(z))
+        shown, ink = words.number(value, panel.decimals), ALERT if marked else INK
+        sheet.text(x + wide - 2 * MM, place[1] - 2.3, shown, 6.5, ink, bold=marked, align="right")
 
 
 def _draw_strip(sheet: Sheet, box: tuple[float, float, float, float], panel: Panel, words: Words) -> None:
@@ -232,10 +264,10 @@ def _draw_strip(sheet: Sheet, box: tuple[float, float, float, float], panel: Pan
     for tick in (-names.UNUSUAL_Z, 0.0, names.UNUSUAL_Z):
         sheet.text(middle + tick * scale, bottom - 7, words.number(tick, 0, signed=True), 5.4, SOFT, align="centre")
     sheet.text(x - 4, bottom - 7, "z", 5.4, SOFT)
-    for number, (_, _, z) in enumerate(panel.points):
-        if z is not None:
+    for number, (_, value, z) in enumerate(panel.points):
+        if z is not None and value is not None:
             at = middle + float(np.clip(z, -Z_LIMIT, Z_LIMIT)) * scale
-            canvas.setFillColor(ALERT if _is_unusual(z) else ACCENT)
+            canvas.setFillColor(ALERT if digest.is_marked(panel.measurement, value, z) else ACCENT)
             canvas.circle(at, first - row * (number + 0.5), 1.8, stroke=0, fill=1)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from spine.records import LabelledSpine, Measurement, Study, Volume
 from spine.report import names
-from spine.report.clinical_view import numbering_line, study_lines, table_note, trend_panels
+from spine.report.clinical_view import numbering_line, study_lines, table_header, table_note, trend_panels
 from spine.report.digest import Document
 from spine.report.html_lines import SAME_SLICE_MM, drawn_lines, subject_places
 from spine.report.html_pictures import (
@@ -31,7 +31,6 @@ from spine.report.html_pictures import (
 from spine.report.html_trends import trend_charts
 from spine.report.html_view import (
     Part,
-    findings_header,
     findings_rows,
     level_parts,
     other_parts,
@@ -43,11 +42,11 @@ from spine.report.outcome_view import (
     method_lines,
     missing_lines,
     no_option_line,
-    quality_lines,
     treatment_options,
 )
 from spine.report.pdf import PATIENT_LANGUAGES
-from spine.report.picture import PALETTE, stored_slice
+from spine.report.picture import PALETTE
+from spine.report.quality_view import doubt_line, quality_lines
 from spine.report.words import Words, read_words
 from spine.resources import RESOURCES
 
@@ -70,7 +69,7 @@ def _caption(frame: Frame, number: int, words: Words) -> str:
     side = "middle" if abs(offset_mm) < MIDDLE_MM else "left" if offset_mm > 0 else "right"
     return words.say(
         "html.slice_value",
-        slice=stored_slice(volume, frame.shown[number]),
+        slice=frame.stored[number] + 1,
         count=volume.source.size[volume.axes[0]],
         side=words.say(f"html.slice_{side}", mm=words.number(abs(offset_mm), 1)),
     )
@@ -136,7 +135,7 @@ def _legend(words: Words) -> list[tuple[str, str, list[tuple[str, str]]]]:
 
 def _thinned(frame: Frame, words: Words) -> str:
     stored = frame.volume.source.size[frame.volume.axes[0]]
-    return words.say("html.thinned", shown=len(frame.shown), count=stored) if len(frame.shown) < stored else ""
+    return words.say("html.thinned", shown=len(frame.stored), count=stored) if len(frame.stored) < stored else ""
 
 
 def _physician(report: Document, words: Words) -> dict[str, Any]:
@@ -147,9 +146,10 @@ def _physician(report: Document, words: Words) -> dict[str, Any]:
         "study": study_lines(report, words),
         "numbering": line,
         "doubtful": doubtful,
-        "header": findings_header(words),
+        "image_doubt": doubt_line(report, words),
+        "header": table_header(report, words),
         "rows": findings_rows(report, words),
-        "table_note": table_note(words),
+        "table_note": table_note(report, words),
         "trends": trend_charts(trend_panels(report, words), words),
         "trends_note": words.say("html.trends_note", z=words.number(names.UNUSUAL_Z)),
         "options": people_of(options),

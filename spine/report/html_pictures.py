@@ -29,7 +29,7 @@ LAYERS: dict[str, tuple[Structure, ...]] = {
     "sacrum": (Structure.S1, Structure.SACRUM),
 }
 BODIES = (Structure.BODY, Structure.C2, Structure.C1)
-MAX_SLICES = 48  # of a thinner stack every second, third, ... slice is shown
+MAX_SLICES = 48  # of a longer stack every second, third, ... slice is shown
 LONGEST_PIXELS = 768  # longer side of a slice; finer ones are reduced
 LAYER_MM, LONGEST_LAYER = 0.5, 900  # pixel of the coloured layers, and the most pixels along their longer side
 WIDEST = 0.8  # width of the view over its height, unless the spine itself is wider
@@ -46,8 +46,25 @@ class Frame:
     """Geometry of the pictures of one case."""
 
     volume: Volume
-    shown: tuple[int, ...]  # slices of the model's grid that are shown, from the patient's right to the left
+    stored: tuple[int, ...]  # stored slices that are shown, counted from the patient's right, which is 0
     middle: int  # of them, the slice through the middle of the canal
+
+    @property
+    def thinned(self) -> int:
+        """How many stored slices were averaged into one of the model's grid."""
+        axis = self.volume.axes[0]
+        return max(round(self.volume.spacing_mm[0] / self.volume.source.spacing_mm[axis]), 1)
+
+    @property
+    def shown(self) -> tuple[float, ...]:
+        """Where the slices shown lie on the slice axis of the model's grid, whose samples are means of `thinned`."""
+        return tuple((number - (self.thinned - 1) / 2) / self.thinned for number in self.stored)
+
+    @property
+    def modelled(self) -> tuple[int, ...]:
+        """The slice of the model's grid that each of the slices shown went into."""
+        last = max(self.volume.content[0], 1) - 1
+        return tuple(min(number // self.thinned, last) for number in self.stored)
 
     @property
     def pixel_mm(self) -> tuple[float, float]:
@@ -86,19 +103,20 @@ class Frame:
 
 
 def frame_of(volume: Volume, spine: LabelledSpine) -> Frame:
-    """The slices to show: all, or so many that `MAX_SLICES` suffice and the middle one is among them."""
-    count, middle = max(volume.content[0], 1), middle_slice(volume, spine)
+    """The stored slices to show: all, or so many that `MAX_SLICES` suffice and the middle one is among them."""
+    count = volume.source.size[volume.axes[0]]
+    middle = stored_slice(volume, middle_slice(volume, spine)) - 1
     step = -(-count // MAX_SLICES)
-    shown = tuple(range(middle % step, count, step))
-    return Frame(volume, shown, shown.index(middle))
+    stored = tuple(range(middle % step, count, step))
+    return Frame(volume, stored, stored.index(middle))
 
 
 def _stored(series: Series, frame: Frame) -> list[NDArray[Any]]:
-    """Views (down, back) of the stored slices that lie at the middle of those shown."""
+    """Views (down, back) of the stored slices that are shown."""
     volume = frame.volume
     view = series.array.transpose([2 - axis for axis in volume.axes])
     view = view[tuple(slice(None, None, -1) if flip else slice(None) for flip in volume.flips)]
-    return [view[stored_slice(volume, index) - 1] for index in frame.shown]
+    return [view[number] for number in frame.stored]
 
 
 def _data_url(kind: str, content: bytes) -> str:
@@ -143,7 +161,7 @@ def home_view(spine: LabelledSpine, frame: Frame) -> dict[str, float]:
     slimmer than `SLIMMEST_VIEW` gets black borders, so that a close-up of one level is not a strip.
     """
     full_mm, height_mm = frame.size_mm
-    named = np.flatnonzero(spine.mask[frame.shown[frame.middle]].any(axis=0))
+    named = np.flatnonzero(spine.mask[frame.modelled[frame.middle]].any(axis=0))
     ends = (0.0, full_mm)
     if named.size:
         ends = tuple(frame.place(np.array([[0.0, 0.0, named[0]], [0.0, 0.0, named[-1]]]))[:, 0].tolist())
@@ -163,14 +181,17 @@ def slice_layers(spine: LabelledSpine, frame: Frame) -> Iterator[dict[str, str]]
     pixel_mm = max(LAYER_MM, max(width_mm, height_mm) / LONGEST_LAYER)
     size = (max(round(width_mm / pixel_mm), 1), max(round(height_mm / pixel_mm), 1))
     _, rows, columns = frame.volume.content
-    for index in frame.shown:
-        labels = enlarged_labels(spine.structures[index, :rows, :columns], size)
-        edge, present = outlines(labels), set(np.unique(labels).tolist())
-        yield {
-            layer: _data_url("png", _layer_png(labels, edge, members))
-            for layer, members in LAYERS.items()
-            if present & set(members)
-        }
+    drawn: dict[int, dict[str, str]] = {}
+    for index in frame.modelled:
+        if index not in drawn:  # stored slices that were averaged into one share its layers
+            labels = enlarged_labels(spine.structures[index, :rows, :columns], size)
+            edge, present = outlines(labels), set(np.unique(labels).tolist())
+            drawn[index] = {
+                layer: _data_url("png", _layer_png(labels, edge, members))
+                for layer, members in LAYERS.items()
+                if present & set(members)
+            }
+        yield drawn[index]
 
 
 def _layer_png(labels: NDArray[np.uint8], edge: NDArray[np.bool_], members: Sequence[Structure]) -> bytes:
@@ -198,7 +219,7 @@ def slice_names(spine: LabelledSpine, frame: Frame) -> Iterator[list[dict[str, A
     """
     _, down_mm, back_mm = frame.volume.spacing_mm
     least = NAMED_MM2 / (down_mm * back_mm)
-    for index in frame.shown:
+    for index in frame.modelled:
         mask, structures = spine.mask[index], spine.structures[index]
         whole = np.where(mask > anatomy.PARTIAL_OFFSET, mask - anatomy.PARTIAL_OFFSET, mask)
         bodies = _instances(whole, np.isin(structures, BODIES), (anatomy.FIRST_VERTEBRA, anatomy.LAST_VERTEBRA))

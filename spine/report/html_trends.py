@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spine.report import names
+from spine.report import digest
 from spine.report.clinical_view import Panel
 from spine.report.words import Words
 
 WIDTH, ROW, TOP = 260.0, 20.0, 6.0  # of a chart, in its own units
-NAMES, NUMBERS = 52.0, 74.0  # room for the names of the levels and for the number beside the last dot
+NAMES, NUMBERS = 52.0, 78.0  # room for the names of the levels and for the column of numbers
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Chart:
     width: float
     height: float
     zero: float
+    numbers: float  # where the column of numbers begins, beside all dots and lines
     dots: tuple[Dot, ...]
     runs: tuple[str, ...]  # points of the lines that join neighbouring dots
     label: str  # the same in words
@@ -55,13 +56,14 @@ def _chart(panel: Panel, words: Words) -> Chart:
         text = words.number(value, panel.decimals)
         if z is not None:
             text += f" ({words.number(z, 1, signed=True)})"
-        marked = z is not None and abs(z) >= names.UNUSUAL_Z
+        marked = digest.is_marked(panel.measurement, value, z)
         dots.append(Dot(level, y, round(NAMES + (value - low) * scale, 1), text, marked))
     return Chart(
         panel.title,
         WIDTH,
         2 * TOP + ROW * len(dots),
         round(NAMES - low * scale, 1),
+        WIDTH - NUMBERS + 8,
         tuple(dots),
         tuple(_runs(dots)),
         "; ".join(f"{dot.level} {dot.text}" for dot in dots),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spine.report import names
+from spine.report import digest, names
 from spine.report.clinical_view import Cell, Codes, Option, measured_cell, other_cell, pfirrmann_cell
 from spine.report.digest import Document
 from spine.report.outcome_view import EVIDENCE_TAG
@@ -70,24 +70,29 @@ def shown_value(name: str, found: Mapping[str, Any], words: Words) -> str:
     return words.number(found["value"], decimals) + SIGNS.get(unit, f" {unit}")
 
 
+def shown_percentile(percentile: float, words: Words) -> str:
+    """A whole number; '<1' and '>99' at the ends, because a norm knows no lowest and no highest of all people."""
+    if percentile < 1:
+        return "<1"
+    return ">99" if percentile > 99 else words.number(percentile)
+
+
 def measurement_row(name: str, found: Mapping[str, Any], line: Mapping[str, Any] | None, words: Words) -> Row:
     """Row of the measurement `name`; `line` is what the picture can draw of it."""
     shown = words.name("names.measurements", name)
     if is_missing(found):
         return Row(name, shown, "", reason=shortened(str(found["not_measurable"]), LONGEST_REASON))
-    detail, marked = "", False
-    if not is_missing(found["z"]):
-        marked = abs(found["z"]) >= names.UNUSUAL_Z
-        detail = words.say("html.z", z=words.number(found["z"], 1, signed=True))
-        if not is_missing(found["percentile"]):
-            detail += words.say("html.percentile", percentile=words.number(found["percentile"]))
+    z = None if is_missing(found["z"]) else float(found["z"])
+    detail = "" if z is None else words.say("html.z", z=words.number(z, 1, signed=True))
+    if detail and not is_missing(found["percentile"]):
+        detail += words.say("html.percentile", percentile=shown_percentile(found["percentile"], words))
     reference = str(found["reference"])
     return Row(
         name,
         shown,
         shown_value(name, found, words),
         detail,
-        marked,
+        digest.is_marked(name, found["value"], z),
         note="" if reference == NO_REFERENCE else EVIDENCE_TAG.sub("", reference).replace("+-", "±"),
         line=line is not None,
         first=line is not None and line["first"],
@@ -100,17 +105,16 @@ def grade_row(name: str, found: Mapping[str, Any], words: Words) -> Row:
     if is_missing(found):
         return Row(name, shown, "", reason=shortened(str(found["not_measurable"]), LONGEST_REASON))
     grade, probabilities = found["grade"], found["probabilities"]
+    prob = digest.finding_prob(name, found)
+    sure = prob >= names.SURE_PROB
     note = "; ".join(_evidence(str(text), words) for text in found["evidence"])
     if name == "pfirrmann":
         each = ", ".join(f"{n}: {words.number(p, 2)}" for n, p in enumerate(probabilities, 1))
         detail = words.say("html.probabilities", items=each) if each else ""
-        sure = sum(probabilities[names.WORN_PFIRRMANN - 1 :]) >= names.SURE_PROB
         return Row(name, shown, str(grade), detail, grade >= names.WORN_PFIRRMANN, sure, note=note)
-    # of a Modic change of any type: its type is no reading of the image
-    prob = 1.0 - probabilities[0] if len(probabilities) > 1 else float(sum(probabilities))
     detail = words.say("html.probability", probability=words.number(prob, 2)) if probabilities else ""
     value = words.say("html.present" if grade else "html.absent")
-    return Row(name, shown, value, detail, bool(grade), prob >= names.SURE_PROB, note=note)
+    return Row(name, shown, value, detail, bool(grade), sure, note=note)
 
 
 def _evidence(text: str, words: Words) -> str:
@@ -164,13 +168,6 @@ def findings_rows(report: Document, words: Words) -> list[tuple[str, tuple[Cell,
         )
         rows.append((level["level"], cells))
     return rows
-
-
-def findings_header(words: Words) -> list[str]:
-    """Column titles of `findings_rows`, that of the level first."""
-    columns = [words.name("names.columns", name) for name in names.KEY_MEASUREMENTS]
-    first = [words.say(f"report.column_{name}") for name in ("level", "pfirrmann", "other")]
-    return [*first, *columns, words.say("report.column_seen")]
 
 
 def people_of(options: Iterable[Option], sure_only: bool = False) -> list[People]:

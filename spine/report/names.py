@@ -79,6 +79,21 @@ KEY_MEASUREMENTS: dict[str, int] = {
 TREND_MEASUREMENTS: tuple[str, ...] = tuple(KEY_MEASUREMENTS)[:4]
 
 UNUSUAL_Z = 2.0  # beyond this many standard deviations a value is marked: 95 % of the reference lie within 1.96
+# Of these only the low side is degenerative: a wide canal or a high disc is unusual, but no finding to point at.
+LOW_IS_WORN = frozenset(
+    {
+        "disc_height_anterior_mm",
+        "disc_height_middle_mm",
+        "disc_height_posterior_mm",
+        "disc_height_index",
+        "canal_ap_diameter_mm",
+        "canal_area_mm2",
+        "canal_ap_diameter_min_mm",
+        "narrowest_ap_diameter_mm",
+        "narrowest_area_mm2",
+    }
+)
+MARKED_SLIP_MM = 3.0  # either way: the least slip that counts as one in the measurements (meyerding_grade 1)
 WORN_PFIRRMANN = 4  # nucleus and annulus no longer told apart (Pfirrmann 2001, doi 10.1097/00007632-200109010-00011)
-SURE_PROB = 0.8  # findings at least this likely are set in bold; a choice
+SURE_PROB = 0.8  # findings at least this likely are set in bold and told without "perhaps"; a choice
 DOUBTFUL_NUMBERING = 0.9  # below this probability the pages say that the numbering is uncertain; a choice

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from spine.report import digest, names
 from spine.report.clinical_view import Option
@@ -48,11 +49,27 @@ def _option(option: Document, words: Words) -> Option:
     horizon = option["horizon_months"]
     months = "" if is_missing(horizon) else words.say("report.option_horizon", months=words.number(horizon))
     lines = [words.say("report.option_line", n=expected, low=low, high=high, horizon=months), _model(option, words)]
+    published = option.get("published_equation")
+    if isinstance(published, Mapping):
+        lines.append(_published(published, words))
     if option["missing"]:
         lines.append(words.say("report.option_missing", missing=", ".join(str(name) for name in option["missing"])))
     if option.get("warnings"):
         lines.append(words.say("report.option_warning", warnings="; ".join(str(text) for text in option["warnings"])))
     return Option(title, tuple(lines), expected, low, high)
+
+
+def _published(found: Mapping[str, Any], words: Words) -> str:
+    """The answer of the published equation, beside that of one fitted on a local cohort."""
+    low, high = (of_100(bound) for bound in found["interval_90"])
+    return words.say(
+        "report.option_published",
+        n=of_100(found["probability"]),
+        low=low,
+        high=high,
+        months=words.number(found["horizon_months"]),
+        model=shortened(str(found["model"]), LONGEST_MODEL),
+    )
 
 
 def _model(option: Document, words: Words) -> str:
@@ -79,16 +96,60 @@ def no_option_line(report: Document, words: Words) -> str:
 
 
 def accelerated_lines(report: Document, words: Words) -> list[str]:
-    """Likelihood of accelerated degeneration and disc age, or why not."""
+    """Likelihood of accelerated degeneration and its baseline, disc age, change since an earlier study; or why not."""
     found = report["degeneration"]["accelerated"]
+    changes = change_lines(report, words)
     if found["abstained"]:
-        return [words.say("report.accelerated_none", reason=found["reason"])]
+        return [words.say("report.accelerated_none", reason=found["reason"]), *changes]
     low, high = (words.number(bound, 2) for bound in found["interval_90"])
     lines = [words.say("report.accelerated_line", likelihood=words.number(found["likelihood"], 2), low=low, high=high)]
+    baseline, threshold = (found.get(name, {"not_measurable": ""}) for name in ("without_images", "threshold_years"))
+    if not is_missing(baseline) and not is_missing(threshold):
+        shown = words.number(baseline, 2)
+        lines.append(words.say("report.accelerated_baseline", baseline=shown, years=words.number(threshold)))
     if not is_missing(found["disc_age_years"]) and not is_missing(found["disc_age_interval_90"]):
         low, high = (words.number(bound) for bound in found["disc_age_interval_90"])
         lines.append(words.say("report.accelerated_age", age=words.number(found["disc_age_years"]), low=low, high=high))
+    return [*lines, *changes]
+
+
+def change_lines(report: Document, words: Words) -> list[str]:
+    """What has changed since the earlier study beyond measurement error, or why that is not known; else nothing."""
+    found = report["degeneration"].get("progression")
+    if found is None:
+        return []
+    if is_missing(found):
+        return [words.say("report.change_none", reason=found["not_measurable"])]
+    years = found["interval_years"]
+    time = (
+        words.say("report.change_no_time")
+        if is_missing(years)
+        else words.say("report.change_time", years=words.number(years, 1))
+    )
+    rows = found["levels"]
+    items = [text for row in rows for text in _changes(row, words)]
+    heights = sum(not is_missing(row["height"]) for row in rows)
+    grades = sum(not is_missing(row["grades"]["pfirrmann"]) for row in rows)
+    counts = {"heights": heights, "grades": grades}
+    lines = [words.say("report.change_line", time=time, items="; ".join(items) or words.say("report.change_nothing"))]
+    lines.append(words.say("report.change_compared", **counts))
+    if "in doubt:" in found["same_levels"]:
+        lines.append(words.say("report.change_doubt"))
     return lines
+
+
+def _changes(row: Mapping[str, Any], words: Words) -> list[str]:
+    """Height of one level where it changed beyond measurement error, and its Pfirrmann grade where it rose."""
+    texts, height, grade = [], row["height"], row["grades"]["pfirrmann"]
+    if not is_missing(height) and height["beyond_measurement_error"]:
+        low, high = (words.number(bound, 1, signed=True) for bound in sorted(-b for b in height["interval_90_mm"]))
+        shown = {"change": words.number(-height["loss_mm"], 1, signed=True), "low": low, "high": high}
+        texts.append(words.say("report.change_height", level=row["level"], **shown))
+    if not is_missing(grade) and grade["increase"] > 0:
+        shown = {"before": grade["before"], "now": grade["now"]}
+        probability = words.number(grade["probability_of_increase"], 2)
+        texts.append(words.say("report.change_grade", level=row["level"], probability=probability, **shown))
+    return texts
 
 
 def _display(name: str, words: Words) -> str:

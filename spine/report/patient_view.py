@@ -9,6 +9,7 @@ from spine.report import digest, names
 from spine.report.clinical_view import Option
 from spine.report.digest import Document
 from spine.report.outcome_view import frequencies
+from spine.report.quality_view import image_doubts
 from spine.report.values import is_missing
 from spine.report.words import Words
 
@@ -47,42 +48,64 @@ def _looked(report: Document, words: Words) -> Section:
     )
 
 
-def _graded_bullets(report: Document, words: Words) -> list[str]:
-    bullets = []
-    graded = [level for level in report["levels"] if digest.grade_of(level, "pfirrmann") is not None]
+def _told(report: Document, name: str, key: str, levels: list[str], words: Words) -> str:
+    """'A disc that bulges a little at L5/S1. Perhaps also at L4/L5.': the sure levels first."""
+    sure = [level["level"] for level in report["levels"] if level["level"] in levels and digest.is_sure(level, name)]
+    unsure = [level for level in levels if level not in sure]
+    if not sure:
+        text = words.say(key, levels=words.listing(unsure))
+        return words.say("patient.perhaps", finding=text[:1].lower() + text[1:])
+    text = words.say(key, levels=words.listing(sure))
+    return f"{text} {words.say('patient.perhaps_also', levels=words.listing(unsure))}" if unsure else text
+
+
+def _wear_bullet(report: Document, words: Words) -> list[str]:
+    """Worn discs; where none is worn the levels that this holds for, unless every disc was judged."""
     worn = digest.levels_with(report, "pfirrmann", names.WORN_PFIRRMANN)
     if worn:
-        bullets.append(words.say("patient.worn", levels=words.listing(worn)))
-    elif graded:
-        bullets.append(words.say("patient.not_worn"))
-    flags = [name for name in names.GRADES[1:] if digest.levels_with(report, name)]
-    bullets += [
-        words.say(f"patient.flags.{name}", levels=words.listing(digest.levels_with(report, name))) for name in flags
-    ]
+        return [_told(report, "pfirrmann", "patient.worn", worn, words)]
+    judged = [level["level"] for level in report["levels"] if digest.grade_of(level, "pfirrmann") is not None]
+    if len(judged) == len(report["levels"]):
+        return [words.say("patient.not_worn")]
+    return [words.say("patient.not_worn_at", levels=words.listing(judged))] if judged else []
+
+
+def _slip_bullets(report: Document, words: Words) -> list[str]:
+    """Marked slips by direction, and where the grade of the same level does not see them."""
+    bullets, slips = [], digest.slipped(report)
+    denied = {level["level"] for level in report["levels"] if digest.denies_slip(level)}
+    for key, sign in (("patient.slip_forward", 1), ("patient.slip_backward", -1)):
+        levels = [level for level, value in slips if value * sign > 0]
+        if levels:
+            text = words.say(key, levels=words.listing(levels), least=words.number(names.MARKED_SLIP_MM))
+            if denied & set(levels):
+                unseen = [level for level in levels if level in denied]
+                text += " " + words.say("patient.slip_denied", levels=words.listing(unseen))
+            bullets.append(text)
+    return bullets
+
+
+def _graded_bullets(report: Document, words: Words) -> list[str]:
+    bullets, slipped = _wear_bullet(report, words), {level for level, _ in digest.slipped(report)}
+    flags = {name: digest.levels_with(report, name) for name in names.GRADES[1:]}
+    # a slip that was measured is told with its direction, not twice
+    flags["spondylolisthesis"] = [level for level in flags["spondylolisthesis"] if level not in slipped]
+    bullets += _slip_bullets(report, words)
+    bullets += [_told(report, name, f"patient.flags.{name}", levels, words) for name, levels in flags.items() if levels]
     complete = all(digest.grade_of(level, name) is not None for level in report["levels"] for name in names.GRADES)
-    if not flags and complete:
+    if not any(flags.values()) and not slipped and complete:
         bullets.append(words.say("patient.no_flags"))
     return bullets
 
 
-def _size_bullets(report: Document, words: Words) -> list[str]:
-    keys = {"disc_height_index": "patient.thinnest", "canal_ap_diameter_mm": "patient.narrowest"}
-    sizes = [
-        words.say(keys[found.name], level=found.level, value=words.number(found.value))
-        for found in digest.extremes(report)
-        if found.name in keys
-    ]
-    return [" ".join([*sizes, words.say("patient.facts_note")])] if sizes else []
-
-
 def _found(report: Document, words: Words) -> Section:
-    graded, sizes = _graded_bullets(report, words), _size_bullets(report, words)
+    found = _graded_bullets(report, words)
     opening = [words.say("patient.doubt")] if digest.is_numbering_doubtful(report) else []
-    opening.append(words.say("patient.found_lead" if graded or sizes else "patient.nothing_judged"))
+    opening.append(words.say("patient.found_lead" if found else "patient.nothing_judged"))
     closing = [words.say("patient.common")]
     if any(level["level"].startswith("L") for level in report["levels"]):
         closing.append(words.say("patient.common_lumbar"))
-    return Section(words.say("patient.found_heading"), tuple(opening), (*graded, *sizes), closing=(" ".join(closing),))
+    return Section(words.say("patient.found_heading"), tuple(opening), tuple(found), closing=(" ".join(closing),))
 
 
 def _not_told(report: Document, words: Words) -> Section:
@@ -91,10 +114,13 @@ def _not_told(report: Document, words: Words) -> Section:
         for name in names.GRADES
         if any(digest.grade_of(level, name) is None for level in report["levels"])
     ]
+    measured = all(
+        digest.value_of(level, name) is not None for level in report["levels"] for name in names.KEY_MEASUREMENTS
+    )
     text = (
         words.say("patient.missing", items=words.listing(list(dict.fromkeys(unjudged))))
         if unjudged
-        else words.say("patient.missing_none")
+        else words.say("patient.missing_none" if measured else "patient.missing_sizes")
     )
     return Section(words.say("patient.missing_heading"), (text,))
 
@@ -143,6 +169,8 @@ def _options(report: Document, words: Words) -> Section:
 def patient_sections(report: Document, words: Words) -> list[Section]:
     """Sections of the patient's page, top to bottom."""
     sections = [_looked(report, words)]
+    if image_doubts(report):
+        sections.insert(0, Section(words.say("patient.image_heading"), (words.say("patient.image_doubt"),)))
     if report["levels"]:
         sections += [_found(report, words), _not_told(report, words), _options(report, words)]
         sections.append(Section(words.say("patient.ask_heading"), (), tuple(words.lines("patient.ask"))))

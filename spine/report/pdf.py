@@ -21,11 +21,11 @@ from spine.report.outcome_view import (
     method_lines,
     missing_lines,
     no_option_line,
-    quality_lines,
     treatment_options,
 )
 from spine.report.patient_view import Section, patient_sections
 from spine.report.picture import Picture
+from spine.report.quality_view import doubt_line, quality_lines
 from spine.report.sheet import (
     ACCENT,
     ALERT,
@@ -98,6 +98,9 @@ def _head(sheet: Sheet, report: Document, words: Words) -> None:
     ]
     sheet.boxed(use, NOTICE)
     sheet.flow(paragraph(words.say("report.title"), 15, ACCENT, bold=True), 3)
+    doubt = doubt_line(report, words)
+    if doubt:
+        sheet.flow(paragraph(doubt, SMALL, ALERT, bold=True), 3)
     for label, text in study_lines(report, words):
         sheet.flow(labelled(label, text, SMALL), 1)
     sheet.y -= 5

@@ -77,9 +77,10 @@ def test_a_record_of_the_neck_with_images_of_the_lumbar_spine(tmp_path):
     assert outcome["caveats"][0].startswith(f"Check the patient: {told}")
     assert all(told in option["warnings"] for option in outcome["options"])
     likelihood = document(tmp_path, "accelerated-degeneration-likelihood")
-    assert likelihood["reason"] == f"given with a doubt: {told}"
+    assert likelihood["abstained"]
+    assert likelihood["reason"].startswith(told)
     assert likelihood["threshold_years"] == 10
-    assert likelihood["without_images"] == pytest.approx(0.2, abs=0.01)
+    assert likelihood["without_images"] == {"not_measurable": likelihood["reason"]}
 
 
 def test_a_record_with_every_field_missing_answers(tmp_path):
@@ -108,6 +109,7 @@ def test_adjacent_segments_of_a_neck_against_an_edited_earlier_report(tmp_path):
     sunk, same = [level for level in ("C6/C7", "C5/C6", "C4/C5", "C7/T1") if "value" in heights[level]][:2]
     heights[sunk]["value"] += 3.0
     heights[same]["value"] += 0.2
+    report["provenance"]["image_sha256"] = "0" * 64  # as of another image
     (tmp_path / "earlier.json").write_text(json.dumps(report), encoding="utf-8")
     done = run(tmp_path, "--prior", tmp_path / "earlier.json", "--prior-years", 2, image=neck)
     assert (done.returncode, done.stderr) == (0, "")
@@ -129,6 +131,12 @@ def test_an_earlier_report_gives_what_has_changed(tmp_path):
     earlier = tmp_path / "out" / "spine-degeneration-report.json"
     kept = tmp_path / "earlier.json"
     earlier.rename(kept)
+    assert run(tmp_path, "--prior", kept, "--prior-years", 2).returncode == 0
+    found = json.loads(earlier.read_text(encoding="utf-8"))["degeneration"]["progression"]
+    assert "the earlier report is of the very same image" in found["not_measurable"]
+    report = json.loads(kept.read_text(encoding="utf-8"))
+    report["provenance"]["image_sha256"] = "0" * 64
+    kept.write_text(json.dumps(report), encoding="utf-8")
     assert run(tmp_path, "--prior", kept, "--prior-years", 2).returncode == 0
     assert json.loads(earlier.read_text(encoding="utf-8"))["degeneration"]["progression"]["interval_years"] == 2.0
 

@@ -47,6 +47,8 @@ def test_other_structures_and_answers():
 def test_what_has_no_public_code_keeps_its_name():
     found = measurement_code("disc_height_middle_mm")
     assert (found.scheme, found.value, found.meaning) == (OWN_SCHEME, "disc_height_middle_mm", "Disc height middle")
+    assert measurement_code("lumbar_lordosis_l1_s1_deg").meaning == "Lumbar lordosis L1-S1"
+    assert measurement_code("narrowest_ap_diameter_mm").meaning == "Narrowest AP diameter"
     assert unit_code("mm2").meaning == "square millimeter"
     assert unit_code("kg").meaning == "kg"
 

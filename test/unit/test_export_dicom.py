@@ -9,11 +9,14 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.sr.codedict import codes
+from pydicom.uid import JPEGLSLossless
 
+from spine.anatomy import Structure
 from spine.errors import UnusableImage
 from spine.export import export_report, settle_extras
 from spine.read import read_files
 from spine.records import Report
+from spine.report.picture import PALETTE
 
 SAGITTAL = (0, 1, 0, 0, 0, -1)
 C, S = np.cos(0.3), np.sin(0.3)
@@ -141,6 +144,20 @@ def test_segment_numbers_are_our_labels_with_their_codes(write_series, exported)
     assert {one.segmented_property_category for one in told.values()} == {codes.cid7150.AnatomicalStructure}
 
 
+def test_segments_are_stored_small_in_the_colours_of_the_page(write_series, exported):
+    found = highdicom.seg.segread(exported(write_series(labels(), OBLIQUE))["dicom-segmentation"])
+    assert found.file_meta.TransferSyntaxUID == JPEGLSLossless
+    page = {
+        1: PALETTE[Structure.BODY], 2: PALETTE[Structure.BODY], 24: PALETTE[Structure.C1],
+        100: PALETTE[Structure.CANAL], 101: PALETTE[Structure.BODY], 201: PALETTE[Structure.DISC],
+        223: PALETTE[Structure.DISC],
+    }  # fmt: skip
+    for number, rgb in page.items():
+        stated = found.get_segment_description(number).RecommendedDisplayCIELabValue
+        shown = highdicom.color.CIELabColor.from_dicom_value(tuple(stated)).to_rgb()
+        np.testing.assert_allclose(shown, rgb, atol=1)
+
+
 def test_the_objects_lie_in_the_sources_study(write_series, exported):
     folder = write_series(labels(), OBLIQUE)
     source = pydicom.dcmread(next(folder.iterdir()))
@@ -219,11 +236,10 @@ def test_the_structured_report_reads_back(write_series, exported):
     }
     assert texts(disc) == ["canal_area_mm2: C2 is not in view", "herniation: the neck is not graded"]
     plain = {one.tracking_identifier: one for one in found.content.get_image_measurement_groups()}
-    assert list(plain) == ["L4/L5", "alignment", "degeneration", "numbering"]
+    assert list(plain) == ["L4/L5", "alignment", "degeneration", "numbering", "quality"]
     assert texts(plain["alignment"]) == ["c2_c7_angle_deg, c7_slope_deg: C2 is not in view"]
-    assert texts(plain["numbering"]) == [
-        "Research use only: not a medical device.", "the sacrum is cut", "the image is derived from others",
-    ]  # fmt: skip
+    assert texts(plain["numbering"]) == ["the sacrum is cut"]
+    assert texts(plain["quality"]) == ["Research use only: not a medical device.", "the image is derived from others"]
 
 
 def texts(group) -> list[str]:
@@ -244,7 +260,7 @@ def test_nothing_found_makes_no_segmentation(write_series, exported):
     paths = exported(write_series(labels(), OBLIQUE), mask=np.zeros((7, 12, 10), np.uint8))
     assert paths.keys() == SLUGS - {"dicom-segmentation"}
     found = highdicom.sr.srread(paths["dicom-measurements"])
-    assert len(found.content.get_image_measurement_groups()) == 7
+    assert len(found.content.get_image_measurement_groups()) == 8
 
 
 def test_ill_formed_headers_are_left_empty_in_silence(write_series, exported, capfd):

@@ -3,7 +3,9 @@
 import base64
 import copy
 import json
+from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from fhirclient.models.bundle import Bundle
 
@@ -11,9 +13,11 @@ from spine.errors import SoftwareError
 from spine.export import export_report
 from spine.export.contents import places
 from spine.export.fhir import SCHEMA, fhir_bundle
-from spine.records import Report
+from spine.read import read_files
+from spine.records import Grid, Report, Series
 from spine.resources import violations
 
+ISSUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ABSENT = {"not_measurable": "C2 is not in view"}
 LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
 
@@ -63,7 +67,7 @@ def report(**changes) -> Report:
 
 
 def bundle(**changes) -> dict:
-    return json.loads(fhir_bundle(report(**changes)))
+    return json.loads(fhir_bundle(report(**changes), issued=ISSUED))
 
 
 def resources(found: dict, kind: str) -> list[dict]:
@@ -185,7 +189,8 @@ def test_no_patient_is_named():
 def test_the_same_case_gives_the_same_bytes():
     again = document()
     again["software"] = {**again["software"], "seconds": {"read": 9.0}}
-    assert fhir_bundle(report()) == fhir_bundle(Report(again, {}, {}, b"%PDF-1.7"))
+    again = Report(again, {}, {}, b"%PDF-1.7")
+    assert fhir_bundle(report(), issued=ISSUED) == fhir_bundle(again, issued=ISSUED)
     other = copy.deepcopy(document())
     other["provenance"]["image_sha256"] = "c" * 64
     assert bundle()["entry"][0]["fullUrl"] != bundle(**other)["entry"][0]["fullUrl"]
@@ -195,4 +200,53 @@ def test_only_what_was_asked_for_is_made():
     page = Report(document(), {}, {}, b"%PDF-1.7", html=b"<html>")
     assert export_report(page, None, None, frozenset()) == {}
     assert export_report(page, None, None, {"html"}) == {"html": b"<html>"}
-    assert export_report(page, None, None, {"fhir"}).keys() == {"fhir"}
+    series = Series("sagittal-spine-mri", "a", np.zeros((1, 1, 1)), Grid((1, 1, 1), (1, 1, 1), (0, 0, 0), (1,) * 9))
+    found = export_report(page, None, series, {"fhir"})
+    assert found.keys() == {"fhir"}
+    assert "imagingStudy" not in resources(json.loads(found["fhir"]), "DiagnosticReport")[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "effective"),
+    [
+        ({}, "2026-01-02"),
+        ({"TimezoneOffsetFromUTC": "+0100"}, "2026-01-02T10:11:12+01:00"),
+        ({"StudyTime": None, "TimezoneOffsetFromUTC": "+0100"}, "2026-01-02"),
+        ({"StudyDate": None}, None),
+    ],
+)
+def test_the_study_of_the_images_is_referred_to(write_series, changes, effective):
+    study = read_files(write_series(np.arange(192).reshape(3, 8, 8), (0, 1, 0, 0, 0, -1), **changes))
+    content = export_report(report(), None, study.primary, {"fhir"})["fhir"]
+    assert not [word for word in (b"SECRET", b"Anna", b"Huis", b"19700102") if word in content]
+    found = json.loads(content)
+    head = resources(found, "DiagnosticReport")[0]
+    assert head["imagingStudy"] == [
+        {"type": "ImagingStudy", "identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}}
+    ]
+    imaging = [one for one in resources(found, "Observation") if one["status"] == "preliminary"]
+    for one in (head, *imaging):
+        assert one.get("effectiveDateTime") == effective
+        assert ("_effectiveDateTime" in one) == (effective is None)
+        assert datetime.fromisoformat(one["issued"]).tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("not implemented", "unsupported"),
+        ("no cervical grades to learn from (end plates, Modic)", "unsupported"),
+        ("no table of prevalence by age of the graded findings could be checked", "unsupported"),
+        ("the superior end plate of C2 does not exist", "not-applicable"),
+        ("Genant's grades are not defined for C7", "not-applicable"),
+        ("C2 is not in view", "not-performed"),
+        ("T11 is cut by the edge of the image", "not-performed"),
+        ("slices lie 4.0 mm apart; an area needs 3 mm or less", "not-performed"),
+        ("the disc L5/S1 is unsure: confidence 0.41 is below 0.60", "unknown"),
+        ("a reason that nobody foresaw", "unknown"),
+    ],
+)  # fmt: skip
+def test_absence_is_told_by_kind(reason, kind):
+    found = by_code(bundle(alignment={"c2_c7_angle_deg": {"not_measurable": reason}}))
+    absent = found["c2_c7_angle_deg", "421060004"]["dataAbsentReason"]
+    assert (absent["coding"][0]["code"], absent["text"]) == (kind, reason)

@@ -185,6 +185,10 @@ def test_the_example_runs_from_csv_to_advice(tmp_path, capsys):
         assert fit_fusion.main([*words, "--horizon", months, "--bootstrap", "20", "--imputations", "2"]) == 0
     printed = capsys.readouterr()
     assert "optimism-corrected" in printed.out
+    assert "value (90 % interval)" in printed.out
+    assert "leave out the doubt of refitting" in printed.out
+    assert "published at 12 months" in printed.out
+    assert "published at 24 months" not in printed.out
     assert printed.err.startswith("--bootstrap 20 is few: the limits of the intervals")
     table = json.loads(out.read_text(encoding="utf-8"))
     assert [entry["horizon_months"] for entry in table["models"]] == [12, 24]
@@ -200,6 +204,15 @@ def test_the_example_runs_from_csv_to_advice(tmp_path, capsys):
     assert width(local) < width(local["published_equation"])
     assert fit_fusion.main([*words, "--bootstrap", "20", "--imputations", "2"]) == 0
     assert len(json.loads(out.read_text(encoding="utf-8"))["models"]) == 2  # replaced, not added
+    assert "fusion.json: the entry local_cervical_radiculopathy_surgery_satisfied_12_months was replaced." in (
+        capsys.readouterr().err
+    )
+    before = out.read_bytes()
+    assert fit_fusion.main([*words[:3], "lumbar", *words[4:], "--bootstrap", "20", "--imputations", "2"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "cohort.csv: --region is lumbar, but the indication cervical_radiculopathy is cervical."
+    )
+    assert out.read_bytes() == before
 
 
 @pytest.mark.parametrize(("option", "told"), [("bootstrap", "at least 20"), ("imputations", "at least 2")])

@@ -9,8 +9,10 @@ from scipy.stats import norm
 from spine.fuse import fuse_findings
 from spine.fuse.degeneration import (
     AGE_GRID_YEARS,
+    Finding,
     count_distribution,
     exceeds,
+    expected_auc,
     gap_prior,
     posterior,
     prevalence_by_age,
@@ -82,10 +84,58 @@ def test_the_baseline_and_the_threshold_are_in_the_answer():
     assert fuse_findings((), neck, {"age_years": 50}, SETTINGS).degeneration["without_images"] is None
 
 
-def test_a_doubt_about_the_patient_goes_with_the_likelihood():
-    found = fuse_findings((), spine(4, 0.9), {"age_years": 50, "region": "cervical"}, SETTINGS).degeneration
-    assert not found["abstained"]
-    assert found["reason"].startswith("given with a doubt: the record speaks of the cervical spine")
+def test_a_record_of_another_region_gives_no_likelihood():
+    """Its age may be another patient's: only what the findings say without an age is left."""
+    advice = fuse_findings((), spine(4, 0.9), {"age_years": 50, "region": "cervical"}, SETTINGS)
+    found = advice.degeneration
+    assert found["abstained"]
+    assert found["reason"].startswith(
+        "the record speaks of the cervical spine, the images show the lumbar spine: the age"
+    )
+    assert (found["likelihood"], found["interval_90"], found["without_images"]) == (None, None, None)
+    alone = fuse_findings((), spine(4, 0.9), {}, SETTINGS).degeneration
+    assert found["disc_age_years"] == alone["disc_age_years"]
+    assert advice.score["percentile_for_age"]["not_measurable"] == found["reason"]
+
+
+def every_finding():
+    table = read_prevalence()["lumbar"]
+    ages = table["ages_years"]
+    return [Finding(e["name"], 0.0, {}, prevalence_by_age(e["percent"], ages)) for e in table["findings"]]
+
+
+def test_expected_auc_of_one_finding_by_hand():
+    """One finding: the likelihood has two values; AUC = 1/2 + (share when older - share at age) / 2."""
+    one = every_finding()[:1]
+    assert expected_auc(one, 30.0, SETTINGS) == pytest.approx(0.5 + (0.80 - 0.52) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(("age", "auc"), [(30, 0.742), (60, 0.723), (75, 0.559), (80, 0.5)])
+def test_expected_auc_against_a_simulation(age, auc):
+    findings = every_finding()
+    assert expected_auc(findings, age, SETTINGS) == pytest.approx(auc, abs=1e-3)
+    generator = np.random.default_rng(11)
+    prevalence = np.stack([f.prevalence for f in findings])
+    values = []
+    for disc_age in (age, age + 20):
+        share = [np.interp(disc_age, AGE_GRID_YEARS, curve) for curve in prevalence]
+        present = (generator.random((3000, len(findings))) < share).astype(float)
+        mass = posterior(present, prevalence, gap_prior(age, 12.0), SETTINGS.finding_correlation)
+        values.append(np.round(exceeds(mass, age + 10), 9))
+    usual, older = values
+    simulated = np.mean((older[:, None] > usual) + 0.5 * (older[:, None] == usual))
+    assert simulated == pytest.approx(auc, abs=0.02)
+
+
+def test_where_findings_tell_nothing_the_likelihood_is_kept_back():
+    found = likelihood(spine(5, 0.95), 75)
+    assert found["abstained"]
+    assert "AUC of 0.56 for discs 20 years older, at least 0.6 is asked for" in found["reason"]
+    assert found["likelihood"] is None
+    assert found["disc_age_years"] > 75
+    given = likelihood(spine(5, 0.95), 60)
+    assert given["expected_auc"] == pytest.approx(0.723, abs=1e-3)
+    assert "without an interval" in given["interval_meaning"]
 
 
 def test_young_and_worn_is_accelerated_old_and_smooth_is_not():
@@ -197,6 +247,22 @@ def test_progression_per_year_with_error():
     assert change["probability_of_increase"] == pytest.approx(0.8)
     assert change["increase_per_year"] == pytest.approx(0.5)
     assert "adjacent_segment_degeneration" not in row
+
+
+def test_the_same_image_has_no_progression():
+    """Against itself an image would show an increase with some probability at every doubtful level."""
+    grades = (Grade("L4/L5", "pfirrmann", 4, (0, 0, 0.4, 0.6, 0)),)
+    report = {**prior_report("L4/L5", 10.0, 4, years=2.0), "provenance": {"image_sha256": "a" * 64}}
+
+    def compared(digest):
+        advice = fuse_findings((), grades, {}, SETTINGS, None, report, digest)
+        return advice.score["progression"]
+
+    assert "very same image" in compared("a" * 64)["not_measurable"]
+    row = compared("b" * 64)["levels"][0]["grades"]["pfirrmann"]
+    assert row["increase"] == 0
+    assert "did not increase" in row["probability_of_increase"]["not_measurable"]
+    assert "as independent" in compared("b" * 64)["grade_note"]
 
 
 def test_progression_without_dates_has_no_rates():

@@ -103,6 +103,8 @@ def test_a_record_with_every_field_missing_answers():
     assert surgery["abstained"]
     assert surgery["reason"] == "no indication for surgery is named"
     assert surgery["ask_first"]["field"] == "indication"
+    assert set(surgery["missing_by_indication"]) == set(VECTORS)
+    assert "ndi_percent" in surgery["missing_by_indication"]["cervical_radiculopathy"]
     low, high = surgery["wide_estimate"]["interval_90"]
     assert high - low > 0.5
     programme = options["pain_programme", "odi_22_or_less", 12]
@@ -137,6 +139,16 @@ def test_the_programme_serves_chronic_and_segmental_back_pain_only():
     assert "not fitted on patients with disc herniation" in herniation["reason"]
     neck = options_of({"indication": "cervical_radiculopathy"})[key]
     assert "conservative treatment of the neck" in neck["reason"]
+
+
+@pytest.mark.parametrize(("odi", "reached"), [(22, True), (23, False)])
+def test_an_outcome_that_is_there_already_is_not_predicted(odi, reached):
+    record = {"indication": "chronic_low_back_pain", "employed": True, "odi_percent": odi}
+    option = options_of(record)["pain_programme", "odi_22_or_less", 12]
+    assert option["abstained"] is reached
+    if reached:
+        assert option["reason"].startswith("odi_percent is 22: the outcome asked about")
+        assert option["probability"] is None
 
 
 def test_the_programme_needs_a_rate():
@@ -229,10 +241,36 @@ def test_a_local_cohort_takes_over_where_it_matches(tmp_path):
     assert local["model"] == "local_a"
     assert local["published_equation"]["probability"] == pytest.approx(0.8003, abs=5e-5)
     assert local["probability"] < 0.65
-    assert options["surgery", "satisfied", 24]["probability"] == pytest.approx(0.8003, abs=5e-5)
+    later = options["surgery", "satisfied", 24]
+    assert later["probability"] == pytest.approx(0.8003, abs=5e-5)
+    assert (local["published_equation"]["horizon_months"], later["published_equation"]["horizon_months"]) == (12, 12)
+    advice = fuse_findings((), (), VECTORS["cervical_radiculopathy"], SETTINGS, folder)
+    assert any(
+        "Those fitted on its cohort were checked on the patients they were fitted on" in c for c in advice.caveats
+    )
+    assert not any(c.startswith("The equations have not been validated") for c in advice.caveats)
     other = options_of(VECTORS["disc_herniation"], model_dir=folder)
     assert other["surgery", "satisfied", 12]["model"].startswith("swespine")
     assert ("surgery", "satisfied", 24) not in other
+
+
+def test_performance_of_a_local_equation_is_one_sentence(tmp_path):
+    estimate = {"value": 0.606, "low": 0.51, "high": 0.705}
+    unknown = {"not_measurable": "the cohort is too small or separates the outcomes"}
+    performance = {
+        "published_equation": {"auc": {"value": 0.617, "low": 0.525, "high": 0.717}},
+        "optimism_corrected": {"auc": estimate, "calibration_slope": {"value": unknown, "low": 0.1, "high": 1.0}},
+    }
+    told = {}
+    for name, found in (("full", performance), ("empty", {})):
+        (tmp_path / name).mkdir()
+        folder = write_fusion(tmp_path / name, fusion_entry(published("disc_herniation"), performance=found))
+        told[name] = options_of(VECTORS["disc_herniation"], model_dir=folder)["surgery", "satisfied", 12]["evidence"]
+    assert told["full"]["performance"] == (
+        "on that cohort, corrected for optimism: AUC 0.61 (90 % interval 0.51 to 0.70); the published equation on the "
+        "same patients: AUC 0.62 (90 % interval 0.53 to 0.72)"
+    )
+    assert told["empty"]["performance"] == "performance on the local cohort is not stated"
 
 
 def test_a_local_equation_may_use_images(tmp_path):

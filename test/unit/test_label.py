@@ -222,3 +222,12 @@ def test_arches_and_processes_in_the_face_are_neither():
     spine = label(s)
     assert (spine.mask[:, :, :62] == 0).all()
     assert (spine.mask == 24).any()
+
+
+def test_a_vessel_in_front_of_the_lower_bodies_is_no_canal():
+    structures = column(6)
+    structures[2:5, 200:280, 126:144] = 0  # the canal is not seen there: a scoliosis leaves the slice
+    structures[2:5, 195:300, 40:52] = Structure.CANAL
+    spine = label(structures)
+    assert [v.name for v in spine.vertebrae] == ["L5", "L4", "L3", "L2", "L1", "T12"]
+    assert (spine.mask[2:5, 195:300, 40:52] != CANAL_LABEL).all()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from spine.anatomy import DISC_OFFSET, Structure, disc_level, vertebra_name
@@ -226,6 +227,14 @@ def test_slip_with_its_direction_and_grade(lumbar):
         assert found[level, "meyerding_grade"] == (1 if slip else 0)
 
 
+def test_impossible_backward_slip_is_not_told():
+    drawn = Drawn(bodies=3, slips_mm={2: -26.0}, turned_deg=-12, size=(220, 230), wedge_deg=2.0)
+    found = {(m.subject, m.name): m for m in measure_levels(*drawn.draw())}
+    for name in ("slip_mm", "slip_percent", "meyerding_grade"):
+        assert "not believed" in found["L4/L5", name].not_measurable
+    assert found["L5/S1", "slip_mm"].value == pytest.approx(0.0, abs=LENGTH_MM)
+
+
 def test_body_sizes(lumbar):
     drawn, found = lumbar
     for name in ("L5", "L4", "L3", "L2", "L1"):
@@ -332,3 +341,29 @@ def test_neck():
     assert found["alignment", "c2_c7_sva_mm"] == pytest.approx(centres[7][0] - corner[0], abs=2 * LENGTH_MM)
     assert found["C2", "body_height_anterior_mm"] is None
     assert found["C5", "genant_grade"] is None
+
+
+def test_cord_in_a_narrow_neck():
+    spine, volume = NECK.draw()
+    spine.structures[spine.mask == 23] = Structure.C2
+    measurements = measure_levels(spine_of(spine.mask, spine.structures), volume)
+    usual = table(measurements)
+    assert usual["C5/C6", "kang_grade"] == 0
+    assert usual["C5/C6", "cord_canal_ratio"] == pytest.approx(7 / 13, abs=0.05)
+    assert usual["C5/C6", "cord_signal_ratio"] == pytest.approx(1.0)
+    assert abs(usual["C5/C6", "cord_compression_percent"]) < 10
+    # behind C5/C6 only the cord and a rim of 0.8 mm on either side are left: 1.6 of 6 mm of room
+    across = next(m for m in measurements if (m.subject, m.name) == ("C5/C6", "canal_ap_diameter_mm"))
+    row = round(-np.mean([point[2] for point in across.points_mm]) / NECK.pixel_mm)
+    rows = slice(row - 5, row + 6)
+    structures = spine.structures.copy()
+    band = structures[:, rows]
+    cord = band == Structure.CORD
+    near = np.stack([distance_transform_edt(~plane) * NECK.pixel_mm < 1.1 for plane in cord])
+    band[(band == Structure.CANAL) & ~near] = 0
+    narrow = table(measure_levels(spine_of(spine.mask, structures), volume))
+    assert narrow["C5/C6", "kang_grade"] == 1
+    assert narrow["C5/C6", "subarachnoid_loss_percent"] > 50
+    assert narrow["C5/C6", "space_available_cord_min_mm"] < 3
+    assert narrow["C3/C4", "kang_grade"] == 0
+    assert ("L5", "cord_canal_ratio") not in narrow

@@ -105,3 +105,13 @@ def test_cervical_rows_are_the_published_table():
             name = "canal_ap_diameter_mm" if row["structure"] == "spinal_canal" else "cord_ap_diameter_mm"
             norm = index[name, row["level"]][names[row["sex"]]]
             assert (norm["mean"], norm["sd"]) == (float(row["ap_mean_mm"]), float(row["ap_sd"]))
+
+
+def test_room_of_the_cord_is_derived_from_canal_and_cord():
+    # C5 pooled: canal 12.78 +- 1.17, cord 7.47 +- 0.51
+    room, share = (find_norm(name, "C5", {}) for name in ("space_available_cord_mm", "cord_canal_ratio"))
+    assert room.mean == pytest.approx(12.78 - 7.47, abs=0.006)
+    assert room.sd == pytest.approx((1.17**2 + 0.51**2) ** 0.5, abs=0.006)
+    assert share.mean == pytest.approx(7.47 / 12.78, abs=6e-4)
+    assert share.sd == pytest.approx(share.mean * ((1.17 / 12.78) ** 2 + (0.51 / 7.47) ** 2) ** 0.5, abs=6e-4)
+    assert "derived" in room.text

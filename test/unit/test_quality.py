@@ -11,12 +11,14 @@ from scipy import ndimage
 
 from spine.anatomy import DISC_OFFSET, Structure, disc_level, vertebra_name
 from spine.errors import ModelError, UnusableImage
+from spine.measure import canal, cord
 from spine.quality import judge_quality, read_quality, withhold_grades, withhold_measurements
 from spine.quality.answer import answer_features
+from spine.quality.blank import blank_doubts
 from spine.quality.confidence import calibrated_confidence
 from spine.quality.image import image_features
 from spine.quality.learnt import GROUPS, Curve, Logistic, QualityModel
-from spine.quality.rules import anatomy_doubts, anatomy_flags
+from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts
 from spine.quality.thresholds import read_thresholds
 from spine.quality.withhold import structures_of
 from spine.records import (
@@ -33,6 +35,7 @@ from spine.records import (
     Volume,
 )
 from spine.report import names
+from spine.resources import RESOURCES
 from spine.settings import QualitySettings, read_settings
 
 MODEL = Path(__file__).parents[2] / "model"
@@ -246,9 +249,9 @@ def test_a_doubt_takes_what_it_touches_and_no_more():
 
 def test_grades_follow_the_structures_they_are_read_from():
     grades = [Grade("L4/L5", name, 1, (0.9,), 0.9) for name in ("pfirrmann", "stenosis", "spondylolisthesis")]
-    assert [g.grade for g in withhold_grades(grades, [Doubt(None, "canal", "x")])] == [1, None, 1]
-    assert [g.grade for g in withhold_grades(grades, [Doubt("L5", "vertebra", "x")])] == [1, 1, None]
-    gone = withhold_grades(grades, [Doubt(None, "disc", "x")])[0]
+    assert [g.grade for g in withhold_grades(grades, [Doubt(None, "canal", "x")], ())] == [1, None, 1]
+    assert [g.grade for g in withhold_grades(grades, [Doubt("L5", "vertebra", "x")], ())] == [1, 1, None]
+    gone = withhold_grades(grades, [Doubt(None, "disc", "x")], ())[0]
     assert (gone.grade, gone.probabilities, gone.confidence, gone.not_measurable) == (None, (), None, "x")
 
 
@@ -362,3 +365,92 @@ def test_a_spoilt_model_of_doubt_is_refused(tmp_path):
         named = replace(settings.quality, sha256=hashlib.sha256(content).hexdigest())
         with pytest.raises(ModelError, match="of another version"):
             read_quality(tmp_path, replace(settings, quality=named))
+
+
+def labelled(spine):
+    """`spine` with a mask of instances, from its centres."""
+    mask = np.zeros_like(spine.structures)
+    for part in (*spine.vertebrae, *spine.discs):
+        own = Structure.DISC if part.label > DISC_OFFSET else Structure.BODY
+        rows = slice(int(part.centre[1]) - STEP // 2, int(part.centre[1]) + STEP // 2)
+        mask[:, rows][spine.structures[:, rows] == own] = part.label
+    return replace(spine, mask=mask)
+
+
+def banded(rows, value=0.0):
+    """A picture whose `rows` hold the same value everywhere."""
+    array = texture()
+    array[:, rows] = value
+    return volume_of(array)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_a_blank_band_takes_the_levels_it_touches_and_no_more(value):
+    spine = labelled(spine_of()[1])  # L3 lies in rows 178 to 205, the disc L3/L4 in 210 to 217, L4 from 221
+    doubts = blank_doubts(spine, banded(slice(186, 222), value), 0.0, LIMITS)
+    assert [(d.subject, d.structure) for d in doubts] == [
+        ("L3", None),
+        ("L3/L4", None),
+        ("L4", "vertebra"),
+        ("canal", None),
+    ]
+    assert "no signal over 68 % of the body of L3" in doubts[0].reason
+    given = [measurement(subject, "canal_ap_diameter_mm") for subject in ("L4/L5", "L3/L4", "L2/L3", "L1/L2", "L1")]
+    given += [measurement("L4", "body_ap_depth_mm"), measurement("canal", "narrowest_ap_diameter_mm")]
+    kept = [m.value is not None for m in withhold_measurements(given, doubts)]
+    assert kept == [True, False, False, True, True, False, False]
+    grades = [Grade(level, "pfirrmann", 3) for level in ("L4/L5", "L3/L4", "L2/L3", "L1/L2")]
+    assert [g.grade for g in withhold_grades(grades, doubts, ())] == [3, None, None, 3]
+
+
+def test_noise_alone_is_no_signal_and_thin_dark_things_are_not_blank():
+    _, spine, sound = spine_of()
+    spine = labelled(spine)
+    assert blank_doubts(spine, sound, 0.0, LIMITS) == ()
+    noisy = texture()
+    noise = np.random.default_rng(2).normal(0, 0.06, (2, *noisy[:, 180:225].shape))
+    noisy[:, 180:225] = np.hypot(*noise)  # the magnitude of noise
+    assert "L3" in {d.subject for d in blank_doubts(spine, volume_of(noisy), 0.06, LIMITS)}
+    worn = np.where(spine.structures == Structure.DISC, np.float32(0.01), texture())  # 6 mm, black
+    assert blank_doubts(spine, volume_of(worn), 0.0, LIMITS) == ()
+
+
+def test_an_image_without_signal_and_an_unlikely_column_are_told_at_the_head():
+    segmentation, spine, volume = spine_of()
+    spine = labelled(spine)
+    quality = judge(array=banded(slice(186, 222)).array, drawn=(segmentation, spine, volume))
+    assert quality.flags[0] == "part_without_signal"
+    assert "the image holds no signal right above or below the body of L4" in {d.reason for d in quality.doubts}
+    assert judge(drawn=(segmentation, moved(spine, 2, -24), volume)).flags[0] == "outlines_implausible"
+    for language in ("en", "nl"):
+        known = json.loads((RESOURCES / "texts" / f"{language}.json").read_text(encoding="utf-8"))["names"]["flags"]
+        assert {"part_without_signal", "outlines_implausible"} <= set(known)
+
+
+def test_bodies_too_close_lose_their_own_measurements_too():
+    _, spine, volume = spine_of()
+    doubts = anatomy_doubts(moved(spine, 2, -24), volume, LIMITS)
+    given = [measurement("L3", "body_ap_depth_mm"), measurement("L2", "body_ap_depth_mm")]
+    given += [measurement("L5", "body_ap_depth_mm"), measurement("L3/L4", "slip_mm")]
+    assert [m.value is not None for m in withhold_measurements(given, doubts)] == [False, False, True, False]
+
+
+def test_stenosis_is_withheld_where_the_canal_is_not_measurable():
+    grades = [Grade(level, name, 1) for level in ("L4/L5", "L3/L4") for name in ("stenosis", "pfirrmann")]
+    unseen = Measurement("L4/L5", "canal_ap_diameter_mm", None, "mm", not_measurable="the canal is not seen")
+    found = withhold_grades(grades, (), [unseen, measurement("L3/L4", "canal_ap_diameter_mm")])
+    assert [g.grade for g in found] == [None, 1, 1, 1]
+    assert found[0].not_measurable == "the canal is not seen"
+
+
+def test_the_cord_is_withheld_until_it_is_trusted():
+    _, spine, _ = spine_of()
+    neck = replace(spine, vertebrae=(*spine.vertebrae, replace(spine.vertebrae[-1], label=19, name="C6")))
+    assert cord_doubts(spine, LIMITS) == cord_doubts(neck, {**LIMITS, "cord_is_trusted": 1.0}) == []
+    doubts = cord_doubts(neck, LIMITS)
+    given = [measurement("C5/C6", name) for name in (*cord.UNITS, *canal.NECK_UNITS)]
+    assert all("drawn too thin" in m.not_measurable for m in withhold_measurements(given, doubts))
+    kept = [measurement("C5/C6", name) for name in ("canal_ap_diameter_mm", "disc_height_index", "slip_mm")]
+    assert all(m.value is not None for m in withhold_measurements(kept, doubts))
+    grades = [Grade("C5/C6", "stenosis", True), Grade("C5/C6", "pfirrmann", 3), Grade("L4/L5", "stenosis", True)]
+    assert [g.grade for g in withhold_grades(grades, doubts, ())] == [None, 3, True]

@@ -59,8 +59,8 @@ def test_report_without_measurements_satisfies_its_schema_and_says_not_implement
     assert document["muscle"] == absent
     assert document["xray"] == {"not_measurable": "no X-ray was given"}
     assert document["input"]["out_of_distribution_score"] == {
-            "not_measurable": "the quality of the case was not judged"
-        }
+        "not_measurable": "the quality of the case was not judged"
+    }
     assert document["input"]["clinical"] == {"not_measurable": "no clinical record was given"}
     assert document["degeneration"]["score"] == absent
 
@@ -123,6 +123,18 @@ def test_grades_keep_their_probabilities_and_numpy_does_not_leak(make_case):
     assert found["herniation"] == {"grade": True, "probabilities": [0.75], "confidence": 0.75, "evidence": []}
     assert found["modic"] == {"not_measurable": "needs T1"}
     assert found["stenosis"] == {"not_measurable": "not implemented"}
+
+
+def test_a_level_without_a_disc_says_why_it_has_no_grades(make_case):
+    case = make_case(2)
+    measured = (Measurement("L4/L5", "slip_mm", 1.0, "mm"),)
+    lost = replace(case.spine, discs=case.spine.discs[:1])
+    document = report_document(
+        *case.but(spine=lost, findings=replace(case.findings, measurements=measured)).arguments()
+    )
+    assert [level["level"] for level in document["levels"]] == ["L5/S1", "L4/L5"]
+    reasons = [{grade["not_measurable"] for grade in level["grades"].values()} for level in document["levels"]]
+    assert reasons == [{"not implemented"}, {"no disc was found at this level"}]
 
 
 def test_outcome_and_likelihood_files_never_hold_a_silent_null(make_full_case, make_case):

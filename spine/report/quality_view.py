@@ -1,0 +1,68 @@
+"""Report document -> quality flags and confidence in words, and the warning where the images are doubtful."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from spine.report.digest import Document
+from spine.report.words import Words
+
+# How the flags begin that speak of the images or of all outlines (spine/quality/verdict.py writes them); the others
+# speak of single levels and stand in the list of flags only.
+DOUBTFUL_STARTS = (
+    "the image ",
+    "the brightness ",
+    "more of the image ",
+    "neighbouring slices ",
+    "opposite borders ",
+    "the samples lie ",
+    "the outlines are doubtful",
+    "the outline of ",
+)
+DOUBTFUL_FLAGS = ("part_without_signal", "outlines_implausible")  # the same, by their short names
+FEATURE = re.compile(r"\((\w+) (?=-?[\d.]+, (?:least|most) )")  # '(slice_correlation 0.65, least 0.76)'
+
+
+def _without_series(flag: str, report: Document) -> str:
+    """`flag` without the name of the series that was segmented: the study line names it."""
+    return flag.removeprefix(f"{report['input']['series'][0]['slug']}: ")
+
+
+def image_doubts(report: Document) -> list[str]:
+    """Flags of the document that say that the images or all outlines are doubtful, in its order."""
+    flags = (_without_series(str(flag), report) for flag in report["quality"]["flags"])
+    return [flag for flag in flags if flag in DOUBTFUL_FLAGS or flag.startswith((*DOUBTFUL_STARTS, "image_"))]
+
+
+def doubt_line(report: Document, words: Words) -> str:
+    """The warning at the head of the physician's page; empty where the images are good enough."""
+    doubts = [_in_words(flag, words).rstrip(".") for flag in image_doubts(report)]
+    return words.say("report.doubtful", reasons="; ".join(doubts)) if doubts else ""
+
+
+def _in_words(flag: str, words: Words) -> str:
+    known: Mapping[str, str] = words.texts["names"]["flags"]
+    return known.get(flag) or FEATURE.sub(lambda match: f"({words.name('names.image', match[1])} ", flag)
+
+
+def _sentence(flag: str, report: Document, words: Words) -> str:
+    """`flag` as a sentence: a capital first, a full stop last."""
+    text = _in_words(_without_series(flag, report), words)
+    if not text.endswith((".", "!", "?", "…")):
+        text += "."
+    return text[:1].upper() + text[1:]
+
+
+def quality_lines(report: Document, words: Words) -> list[str]:
+    """Quality flags in words and how far each structure's outline can be trusted."""
+    quality = report["quality"]
+    lines = [_sentence(str(flag), report, words) for flag in quality["flags"]] or [words.say("report.flags_none")]
+    items = [
+        f"{words.name('names.structures', name.upper())} {words.number(value, 2)}"
+        for name, value in quality["confidence"].items()
+    ]
+    if items:
+        key = "report.confidence" if quality.get("confidence_calibrated") else "report.confidence_raw"
+        lines.append(words.say(key, items=", ".join(items)))
+    return lines
