@@ -43,6 +43,7 @@ SIZES = (0, 10, 20, 50, 109, 200, 500, 1000, 2000, 5000, 10000)
 COVERED = ("swespine_cervical_radiculopathy_satisfied", "swespine_cervical_radiculopathy_pain_gone_or_much_better")
 GROWING = "swespine_disc_herniation_satisfied"
 CRITERION = "truth drawn from the prior"  # the worlds in which 90 % intervals must hold 90 %
+ASKED = (0.87, 0.93)  # coverage that was asked for
 GROWING_COHORTS = 100
 FEW_PATIENTS = 200  # up to which the table of a far hospital goes
 EXAMPLE_MISSING = 0.1
@@ -176,6 +177,12 @@ def _others(rows: Sequence[Mapping[str, Any]]) -> str:
     return _span([row for row in rows if not row["scenario"].startswith(CRITERION)], "")
 
 
+def _missed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """In how many of the worlds with one fixed truth the coverage lies outside what was asked for."""
+    fixed = [row["coverage"] for row in rows if not row["scenario"].startswith(CRITERION)]
+    return f"{sum(not ASKED[0] <= share <= ASKED[1] for share in fixed)} of {len(fixed)} such rows"
+
+
 def simulated_section(study: Mapping[str, Any]) -> list[str]:
     """Tables of the simulations."""
     lines = [
@@ -189,9 +196,9 @@ def simulated_section(study: Mapping[str, Any]) -> list[str]:
         "",
         "**The criterion is `truth drawn from the prior`**, with and without missing values: there the prior says what "
         "is so, and a 90 % interval that is right holds the truth in 90 % of the patients (87 to 93 % was asked for). "
-        f"Found: {_span(study['coverage'], CRITERION)}. **With one fixed truth it is not met**: "
-        f"{_others(study['coverage'])}, by world. There the truth is one single point that we chose; no method that "
-        "uses a prior can hold 90 % in each of them.",
+        f"Found: {_span(study['coverage'], CRITERION)}. **With one fixed truth it is not met** in "
+        f"{_missed(study['coverage'])} ({_others(study['coverage'])}). There the truth is one single point "
+        "that we chose; no method that uses a prior can hold 90 % in each of them.",
         "",
         "| equation | world | criterion | trials | coverage (90 % interval) | mean width |",
         "|---|---|---|---|---|---|",

@@ -8,7 +8,9 @@ from typing import Any
 
 from spine import anatomy
 from spine.export.codes import Code, code, structure_code
+from spine.resources import load_schema
 
+TEXTS = "texts/en.json"  # the objects are in English
 MISSING = "not_measurable"
 FIRST_PFIRRMANN = 1  # grade of the first of its probabilities
 
@@ -70,7 +72,9 @@ def _doubts(report: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _flags(report: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(report["quality"]["flags"])
+    """Flags of the case as sentences: some are names, which the texts of the pages spell out."""
+    sentences = load_schema(TEXTS)["names"]["flags"]
+    return tuple(sentences.get(flag, flag) for flag in report["quality"]["flags"])
 
 
 def _degeneration(accelerated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -20,5 +20,6 @@ def caution(advice: Advice, doubt: str | None) -> Advice:
     degeneration = dict(advice.degeneration)
     if not degeneration.get("abstained"):
         earlier = degeneration.get("reason")
-        degeneration["reason"] = f"{earlier}; {doubt}" if earlier else f"{DOUBT}{doubt}"
+        silent = earlier in (None, "", "none")
+        degeneration["reason"] = f"{DOUBT}{doubt}" if silent else f"{earlier}; {doubt}"
     return replace(advice, caveats=(CAUTION.format(doubt=doubt), *advice.caveats), degeneration=degeneration)

@@ -23,6 +23,7 @@ def anatomy_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, fl
         *_size_doubts(spine, limits),
         *_disc_doubts(spine, volume, limits),
         *_canal_doubts(spine, volume, limits),
+        *_slice_doubts(spine, volume, limits),
     )
 
 
@@ -100,6 +101,12 @@ def _canal_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, flo
         return []
     reason = f"the canal was found deeper than {limits['canal_depth_max_mm']:.0f} mm over {100 * wide:.0f} % of it"
     return [Doubt(None, "canal", reason)]
+
+
+def _slice_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+    """A single slice that leaves the canal shows its side wall as a narrow place: no diameter of it is told."""
+    beside = _canal_flags(spine, limits) if volume.content[0] == 1 else []
+    return [Doubt(None, "canal", f"{flag}, and the one slice may lie beside it") for flag in beside]
 
 
 def cord_doubts(spine: LabelledSpine, limits: Mapping[str, float]) -> list[Doubt]:

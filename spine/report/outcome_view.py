@@ -1,4 +1,4 @@
-"""Report document -> treatment options, accelerated degeneration, what is missing, quality and methods in words."""
+"""Report document -> treatment options, accelerated degeneration, what is missing and methods in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spine.report.digest import Document
 from spine.report.values import is_missing
 from spine.report.words import Words, shortened
 
-EVIDENCE_TAG = re.compile(r" \[(?:V|M-hi|M-med|M-lo)\]")  # of EVIDENCE's sources: for developers
+EVIDENCE_TAG = re.compile(r" \[(?:V|M-hi|M-med|M-lo|synthesis, untagged)\]")  # of EVIDENCE's sources: for developers
 LEVEL_NAME = re.compile(r"\b[CTLS]\d{1,2}(?:/[CTLS]\d{1,2})?\b")
 NORM_VALUES = re.compile(
     r"^.*?norm [\d.-]+(?: \+- [\d.]+)? \[[^\]]*\], "
@@ -53,7 +53,12 @@ def _option(option: Document, words: Words) -> Option:
     if isinstance(published, Mapping):
         lines.append(_published(published, words))
     if option["missing"]:
-        lines.append(words.say("report.option_missing", missing=", ".join(str(name) for name in option["missing"])))
+        lines.append(
+            words.say(
+                "report.option_missing",
+                missing=", ".join(_plain("clinical", name, words) for name in option["missing"]),
+            )
+        )
     if option.get("warnings"):
         lines.append(words.say("report.option_warning", warnings="; ".join(str(text) for text in option["warnings"])))
     return Option(title, tuple(lines), expected, low, high)
@@ -68,13 +73,18 @@ def _published(found: Mapping[str, Any], words: Words) -> str:
         low=low,
         high=high,
         months=words.number(found["horizon_months"]),
-        model=shortened(str(found["model"]), LONGEST_MODEL),
+        model=shortened(_plain("models", found["model"], words), LONGEST_MODEL),
     )
+
+
+def _plain(group: str, key: object, words: Words) -> str:
+    """Words for an item of the record or an equation that is known by the name of a variable."""
+    return str(words.texts["names"][group].get(key, str(key).replace("_", " ")))
 
 
 def _model(option: Document, words: Words) -> str:
     """Name of the equation, the size of its cohort and its published performance, as far as they are stated."""
-    name = "n.m." if is_missing(option["model"]) else shortened(str(option["model"]), LONGEST_MODEL)
+    name = "n.m." if is_missing(option["model"]) else shortened(_plain("models", option["model"], words), LONGEST_MODEL)
     line = words.say("report.option_model", model=name)
     evidence = option.get("evidence")
     if isinstance(evidence, Mapping) and "n" in evidence and "performance" in evidence:
@@ -177,7 +187,7 @@ def _without_own_level(reason: str, found: Mapping[str, Sequence[str]]) -> str:
         return reason
     mention = mentions.pop()
     own = all(mention == place or mention in place.split("/") for place in places)
-    return " ".join(reason.replace(mention, "…").split()) if own else reason
+    return digest.impersonal(reason, mention) if own else reason
 
 
 def _merged(missing: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, dict[str, list[str]]]:
@@ -207,20 +217,6 @@ def missing_lines(report: Document, words: Words) -> list[tuple[str, str]]:
         if len(found) > MAX_PER_REASON:
             items.append(words.say("report.and_more", count=len(found) - MAX_PER_REASON))
         lines.append((reason, "; ".join(items)))
-    return lines
-
-
-def quality_lines(report: Document, words: Words) -> list[str]:
-    """Quality flags in words and the confidence of each structure."""
-    quality = report["quality"]
-    known = words.texts["names"]["flags"]
-    lines = [known.get(flag, flag) for flag in quality["flags"]] or [words.say("report.flags_none")]
-    items = [
-        f"{words.name('names.structures', name.upper())} {words.number(value, 2)}"
-        for name, value in quality["confidence"].items()
-    ]
-    if items:
-        lines.append(words.say("report.confidence", items=", ".join(items)))
     return lines
 
 

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK
 
 from spine import pipeline
+from spine.arguments import parse
 from spine.errors import UnusableImage
 from spine.read import read_files
 
@@ -83,6 +84,12 @@ def test_dicom_from_what_is_no_dicom_is_refused_before_the_work(models, tmp_path
     with pytest.raises(UnusableImage, match="--dicom: sagittal-spine-mri: it did not come in as DICOM"):
         pipeline.run(partial(read_files, image), models, tmp_path / "out", extras={"dicom"})
     assert not (tmp_path / "out").exists()
+
+
+def test_help_tells_that_dicom_is_refused_without_a_study(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"], ROOT / "model")
+    assert "a series that is no DICOM is refused" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_libraries_wait_until_they_are_asked_for():

@@ -175,6 +175,9 @@ def test_the_report_tells_its_use_and_carries_the_page():
     assert found["conclusion"] == (
         "Research use only: not a medical device. the sacrum is cut. the image is derived from others."
     )
+    flagged = bundle(quality={"flags": ["record_differs_from_header_sex"]})
+    told = resources(flagged, "DiagnosticReport")[0]["conclusion"]
+    assert told.endswith("the header of the images: check that both are of the same patient.")
     assert base64.b64decode(found["presentedForm"][0]["data"]) == b"%PDF-1.7"
     assert bundle()["meta"]["security"][0]["code"] == "HRESCH"
 

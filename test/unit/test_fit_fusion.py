@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
+from lab.evaluate import fusion_study
 from lab.evaluate.fusion_real import read_table as read_real
 from lab.evaluate.fusion_real import refit_study, split
 from lab.evaluate.fusion_simulation import (
@@ -437,6 +438,14 @@ def test_the_real_cohort_is_read_and_split_by_patient():
     train, test = split(outcome, np.random.default_rng(0))
     assert sorted([*train, *test]) == list(range(159))
     assert outcome[test].mean() == pytest.approx(outcome.mean(), abs=0.02)
+
+
+def test_the_text_of_the_study_is_that_of_its_numbers(tmp_path):
+    """study.md is written from study.json and by no hand."""
+    docs = ROOT / "docs" / "fusion"
+    shutil.copy(docs / "study.json", tmp_path)
+    assert fusion_study.main(["--out", str(tmp_path), "--from-json"]) == 0
+    assert (tmp_path / "study.md").read_text(encoding="utf-8") == (docs / "study.md").read_text(encoding="utf-8")
 
 
 def test_a_drawn_cohort_has_holes():

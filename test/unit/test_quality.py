@@ -209,6 +209,16 @@ def test_unusual_distances_missing_discs_and_half_a_canal_are_flagged():
     )
     half = np.where(np.indices(spine.structures.shape)[1] > 230, spine.structures, 0).astype(np.uint8)
     assert "of the vertebrae in view only" in anatomy_flags(replace(spine, structures=half), volume, LIMITS)[0]
+    assert anatomy_doubts(replace(spine, structures=half), volume, LIMITS) == ()
+
+
+def test_a_single_slice_that_leaves_the_canal_gives_no_canal():
+    _, spine, _ = spine_of()
+    assert anatomy_doubts(replace(spine, structures=spine.structures[:1]), volume_of(texture(1)), LIMITS) == ()
+    half = np.where(np.indices(spine.structures.shape)[1] > 230, spine.structures, 0).astype(np.uint8)[:1]
+    doubts = anatomy_doubts(replace(spine, structures=half), volume_of(texture(1)), LIMITS)
+    assert [(d.subject, d.structure) for d in doubts] == [(None, "canal")]
+    assert doubts[0].reason.endswith("of the vertebrae in view only, and the one slice may lie beside it")
 
 
 def test_every_measurement_knows_its_structures():

@@ -74,8 +74,9 @@ def test_from_the_files_of_a_case(write_series, tmp_path):
     assert doubted.flags[-2:] == ("record_differs_from_header_age", "record_differs_from_header_sex")
 
 
-def test_the_doubt_goes_with_what_was_concluded():
-    given = Advice(None, (), ("a caveat",), {"likelihood": 0.3, "abstained": False, "reason": None})
+@pytest.mark.parametrize("reason", [None, "none"])
+def test_the_doubt_goes_with_what_was_concluded(reason):
+    given = Advice(None, (), ("a caveat",), {"likelihood": 0.3, "abstained": False, "reason": reason})
     found = caution(given, DOUBT)
     assert found.caveats[0].startswith(f"Check the patient: {DOUBT}.")
     assert found.caveats[1:] == given.caveats
@@ -83,3 +84,7 @@ def test_the_doubt_goes_with_what_was_concluded():
     abstained = Advice(None, (), (), {"likelihood": None, "abstained": True, "reason": "age_years is missing"})
     assert caution(abstained, DOUBT).degeneration == abstained.degeneration
     assert caution(given, None) is given
+    twice = Advice(
+        None, (), (), {"likelihood": 0.3, "abstained": False, "reason": "given with a doubt: another region"}
+    )
+    assert caution(twice, DOUBT).degeneration["reason"] == f"given with a doubt: another region; {DOUBT}"

@@ -134,11 +134,20 @@ def test_full_case_says_all_that_was_found_in_order(make_full_case):
     ]
     minus, cut = "\N{MINUS SIGN}", "(some n.m.) the canal is cut by the image border"
     worn = "herniation (0.80); disc narrowing (0.80); bulging (0.80)"
+    denied = "slip measured, not graded: look at the image"
+    assert page.findings[0][3:8] == [
+        "Height mid mm (z)",
+        "Height index",
+        "Disc/CSF signal (z)",
+        "Canal AP mm (z)",
+        "Slip mm",
+    ]
+    assert "so no z: Height index and Slip mm." in page.text
     assert page.findings[1:] == [
         ["L3/L4", "3 (0.60)", f"none {cut}", "9.7 (+0.4)", "0.38", "0.52 (+0.1)", f"{NM}cut by the border of the image",
          f"{minus}0.4", "0.95"],
-        ["L4/L5", "4 (0.60)", f"{worn} {cut}", f"7.5 ({minus}1.1)", "0.28", f"0.32 ({minus}0.9)", f"12.4 ({minus}1.2)",
-         "3.7", "0.96"],
+        ["L4/L5", "4 (0.60)", f"{worn}; {denied} {cut}", f"7.5 ({minus}1.1)", "0.28", f"0.32 ({minus}0.9)",
+         f"12.4 ({minus}1.2)", "3.7", "0.96"],
         ["L5/S1", "5 (0.60)", f"Modic change (0.80); {worn} {cut}", f"5.2 ({minus}2.6)", "0.18",
          f"0.12 ({minus}1.9)", f"9.4 ({minus}2.2)", f"{minus}0.4", "0.97"],
     ]  # fmt: skip
@@ -180,7 +189,7 @@ def test_nothing_measurable_is_said_everywhere_with_its_reason(make_case):
         part: [] for part in ("L3/L4", "L4/L5", "L5/S1", "alignment", "canal", "L3", "L4", "L5")
     }
     assert "No outcome was predicted: no indication was given." in page.text
-    assert "The program could not judge or measure the discs." in page.text
+    assert "The program could not judge the discs." in page.text
     assert not page.all("use")
 
 
@@ -355,6 +364,25 @@ def test_a_long_stack_is_thinned_around_its_middle_slice_and_says_so(make_case):
     assert page.viewer["slices"][page.viewer["middle"]]["offset_mm"] == 0
     assert page.viewer["slices"][0]["caption"].endswith("mm to the right of the middle.")
     assert f"{len(page.viewer['slices'])} of 121 slices are shown, evenly spread." in page.text
+
+
+def test_all_stored_slices_are_shown_where_the_model_averages_two_and_one_slice_has_no_slider(make_case):
+    case = make_case(2)
+    grid = case.study.primary.grid
+    stored = np.repeat(case.study.primary.array, 2, axis=0)[:17]
+    fine = replace(grid, size=(*grid.size[:2], 17), spacing_mm=(*grid.spacing_mm[:2], 2.0))
+    thin = case.but(
+        study=replace(case.study, sagittal=replace(case.study.primary, array=stored, grid=fine)),
+        volume=replace(case.volume, source=fine),
+    )
+    frame = frame_of(thin.volume, thin.spine)
+    assert frame.stored == tuple(range(17))
+    assert frame.modelled == tuple(number // 2 for number in range(17))
+    assert frame.shown[:3] == (-0.25, 0.25, 0.75)
+    page = page_of(thin)
+    assert [one["offset_mm"] for one in page.viewer["slices"]][7:10] == [-2.0, 0.0, 2.0]
+    assert "evenly spread" not in page.text
+    assert ['"slider" hidden' in one.content for one in (page, page_of(make_case(1, slices=1)))] == [False, True]
 
 
 def test_routine_study_takes_two_seconds_and_noise_stays_below_six_megabytes(make_full_case, monkeypatch):

@@ -81,10 +81,10 @@ def test_no_change_no_time_doubtful_names_and_the_same_image(make_full_case, lan
 
 def test_the_published_answer_stands_beside_a_local_one(make_full_case):
     case = make_full_case()
-    published = {"model": "swespine_x", "horizon_months": 12, "probability": 0.8, "interval_90": [0.62, 0.91]}
+    published = {"model": "swespine 2022", "horizon_months": 12, "probability": 0.8, "interval_90": [0.62, 0.91]}
     first, *rest = case.findings.advice.options
     report = document(case, {"options": ({**first, "published_equation": published}, *rest)})
     lines = [option.lines for option in treatment_options(report, read_words("en"))]
-    told = "The published equation, fitted at 12 months, says 80 of 100 (90 % interval 62 to 91): swespine_x."
+    told = "The published equation, fitted at 12 months, says 80 of 100 (90 % interval 62 to 91): swespine 2022."
     assert told in lines[0]
     assert not any("published equation" in line for line in lines[1])
