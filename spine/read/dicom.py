@@ -25,7 +25,19 @@ from spine.read.image import (
     checked_grid,
     safe_tags,
 )
-from spine.read.library import ORIENTATION, POSITION, SERIES, SLICE_SPACING, TAGS, Header, execute, open_reader
+from spine.read.library import (
+    FRAME_OF_REFERENCE,
+    ORIENTATION,
+    PATIENT,
+    POSITION,
+    SERIES,
+    SLICE_SPACING,
+    STUDY,
+    TAGS,
+    Header,
+    execute,
+    open_reader,
+)
 from spine.read.text import printable
 from spine.records import Grid, Series
 
@@ -158,12 +170,22 @@ def load_series(slices: list[Slice], slug: str, name: str, where: str) -> Loaded
     """The stack of `slices` as a Series; raises UnusableImage when they are not one evenly spaced stack."""
     tags = safe_tags(slices[0].header.meta)
     flags = check_content(tags, slug, where)
+    _one_patient(slices, where)
     stack, grid = _stack(slices, slug, where)
     array, array_flags = checked_array(_voxels(stack, grid, where), slug, where)
     frames = tuple(one.frame for one in stack if one.frame is not None)
     files = (stack[0].path,) if frames else tuple(one.path for one in stack)
     series = Series(slug, name, array, grid, tags, files, frames)
     return Loaded(series, stack[0].header, (*flags, *array_flags))
+
+
+def _one_patient(slices: list[Slice], where: str) -> None:
+    """Raise UnusableImage when the slices of one series state several patients, studies or frames of reference."""
+    for tag, what in ((PATIENT, "patients"), (STUDY, "studies"), (FRAME_OF_REFERENCE, "frames of reference")):
+        if len({one.header.meta[tag].strip() for one in slices if one.header.meta.get(tag, "").strip()}) > 1:
+            raise UnusableImage(
+                f"{where}: the slices of one series state several {what}; one patient and one study are expected."
+            )
 
 
 def _voxels(stack: list[Slice], grid: Grid, where: str) -> NDArray[Any]:

@@ -36,13 +36,13 @@ TAGS = {
     "scan_options": "0018|0022",
     "photometric": "0028|0004",
 }
-PATIENT, FRAME_OF_REFERENCE = "0010|0020", "0020|0052"  # compared between series, never kept
+PATIENT, STUDY, FRAME_OF_REFERENCE = "0010|0020", "0020|000d", "0020|0052"  # compared, never kept
 # Compared with the clinical record; of them only the age in years and the sex are kept, where the record is silent.
 PATIENT_SEX, PATIENT_AGE, PATIENT_BIRTH_DATE, STUDY_DATE = "0010|0040", "0010|1010", "0010|0030", "0008|0020"
 PERSON = (PATIENT_SEX, PATIENT_AGE, PATIENT_BIRTH_DATE, STUDY_DATE)
 SERIES, POSITION, ORIENTATION = "0020|000e", "0020|0032", "0020|0037"  # to sort DICOM slices
 SLICE_SPACING = "0018|0088"
-TAGS_READ = (*TAGS.values(), PATIENT, FRAME_OF_REFERENCE, *PERSON, SERIES, POSITION, ORIENTATION, SLICE_SPACING)
+TAGS_READ = (*TAGS.values(), PATIENT, STUDY, FRAME_OF_REFERENCE, *PERSON, SERIES, POSITION, ORIENTATION, SLICE_SPACING)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,14 @@ DOUBTFUL_STARTS = (
     "the samples lie ",
     "the outlines are doubtful",
     "the outline of ",
+    "the lumbar bodies lie ",
+    "the thoracic bodies lie ",
+    "the cervical bodies lie ",
+    "the series carry different patient identifiers",
+    "the MR series lie in different frames",
+    "its slices state more than one",
 )
-DOUBTFUL_FLAGS = ("part_without_signal", "outlines_implausible")  # the same, by their short names
+DOUBTFUL_FLAGS = ("part_without_signal", "outlines_implausible", "sizes_implausible")  # the same, by their short names
 FEATURE = re.compile(r"\((\w+) (?=-?[\d.]+, (?:least|most) )")  # '(slice_correlation 0.65, least 0.76)'
 
 

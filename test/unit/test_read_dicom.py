@@ -224,6 +224,15 @@ def test_series_of_different_patients_and_frames_are_flagged(tmp_path):
     assert read(t0010_0020="", t0020_0052="").flags == ()
 
 
+@pytest.mark.parametrize(
+    ("tag", "what"), [("t0010_0020", "patients"), ("t0020_000d", "studies"), ("t0020_0052", "frames of reference")]
+)
+def test_slices_of_several_patients_in_one_series_are_refused(tmp_path, tag, what):
+    put(tmp_path / "s", offsets_mm=(0.0, GAP_MM))
+    put(tmp_path / "s", offsets_mm=(2 * GAP_MM, 3 * GAP_MM), **{tag: "1.2.77"})
+    assert f"several {what}" in sentence(tmp_path / "s")
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
 def test_a_truncated_slice_is_refused(tmp_path, share):
     path = put(tmp_path / "s")[0]  # an end slice: without it the rest would still be an even stack

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from spine.measure import measure_levels
-from spine.records import Advice, Grade, Measurement, Numbering
+from spine.records import Advice, Findings, Grade, Measurement, Numbering
 from spine.report import compose_report, names
 from spine.report.compose import report_document
-from spine.report.facts import contrast_guess, region_in_view
+from spine.report.facts import contrast_guess, implausible_sizes, region_in_view
 from spine.resources import violations
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -256,3 +256,12 @@ def test_importing_the_stage_leaves_the_drawing_libraries_alone():
     code = "import sys, spine.report; print(sorted({'reportlab', 'PIL'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_many_sizes_far_from_their_reference_are_flagged():
+    def findings(count):
+        values = [Measurement("L5", f"size_{n}_mm", 60.0, "mm", z=-6.0) for n in range(count)]
+        return Findings(tuple(values), (), None)
+
+    assert implausible_sizes(findings(5)) == []
+    assert implausible_sizes(findings(6)) == ["sizes_implausible"]
