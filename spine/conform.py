@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spine.anatomy import Structure
+from spine.arrays import largest
 from spine.errors import UnusableImage
 from spine.records import LabelledSpine, Segmentation, Series, Study, Volume
 from spine.settings import GridSettings
@@ -186,7 +187,7 @@ class _FinePlanes:
         pair = (low, low + 1) if share > 0 else (low, low)
         self._kept = {s: self._kept[s] if s in self._kept else self._plane(s) for s in set(pair)}
         (p0, n0), (p1, n1) = self._kept[pair[0]], self._kept[pair[1]]
-        kind = _largest(p0 if share == 0 else (1 - share) * p0 + share * p1)
+        kind = largest(p0 if share == 0 else (1 - share) * p0 + share * p1)
         first, second = (n0, n1) if share <= 0.5 else (n1, n0)
         out = np.zeros(kind.shape, np.uint8)
         for n in range(1, len(KINDS)):
@@ -218,16 +219,6 @@ class _FinePlanes:
             if n:
                 labels.append(_spread(np.where(kind_of == n, label, np.uint8(0))))
         return probability, labels
-
-
-def _largest(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(rows, columns) index of the largest of (kind, rows, columns): argmax over the first axis, plane by plane."""
-    best = probability[0].copy()
-    index = np.zeros(best.shape, np.uint8)
-    for n in range(1, len(probability)):
-        np.putmask(index, probability[n] > best, np.uint8(n))
-        np.maximum(best, probability[n], out=best)
-    return index
 
 
 # What a voxel of the output can be: background (the sacrum has no label there), vertebra, disc, canal.

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spine.anatomy import STRUCTURES
+from spine.arrays import largest
 from spine.errors import ModelError
 from spine.records import Segmentation, Volume
 from spine.runners import Runner
@@ -67,16 +68,6 @@ def to_half(probability: NDArray[np.float32]) -> NDArray[np.float16]:
     half = ((bits + _REBIASED) >> np.uint32(13)).astype(np.uint16)
     half *= bits >= _SMALLEST_HALF
     return half.view(np.float16)
-
-
-def largest(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(rows, columns) index of the largest of (class, rows, columns); the first of equals, as numpy's argmax."""
-    best = probability[0].copy()
-    index = np.zeros(best.shape, np.uint8)
-    for n in range(1, len(probability)):
-        np.putmask(index, probability[n] > best, np.uint8(n))
-        np.maximum(best, probability[n], out=best)
-    return index
 
 
 def _confidence(probabilities: NDArray[np.float16], structures: NDArray[np.uint8]) -> dict[str, float]:

@@ -12,23 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from lab.benchmark.cases import ROOT, SIZES, write_case
 from lab.benchmark.machine import describe
+from lab.server import invoke, server
 
-READY_S = 300  # the platform's limit
 SETTLED = 5  # cases
 
 
@@ -56,7 +49,9 @@ def serve(case: Path, output: Path, cases: int) -> dict[str, Any]:
         ready_s = time.perf_counter() - start
         for _ in range(cases):
             begun = time.perf_counter()
-            post(address)
+            status, text = invoke(address)
+            if status != 201:
+                raise SystemExit(f"/invoke answered {status}: {text}")
             seconds.append(round(time.perf_counter() - begun, 3))
             facts = memory_mb(process.pid)
             held.append(facts["VmRSS"])
@@ -71,47 +66,6 @@ def serve(case: Path, output: Path, cases: int) -> dict[str, Any]:
         "peak_mb": max(peak),
         "growth_mb": round(settled[-1] - settled[0], 1),
     }
-
-
-@contextmanager
-def server(case: Path, output: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`process.py --serve`, ready, and its address; ended on the way out."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(ROOT / "process.py"), "--serve", "--port", str(port), "--runner", "cpu"]
-    process = subprocess.Popen([*command, "--input", str(case), "--output", str(output)])
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait(process, address)
-        yield process, address
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def wait(process: subprocess.Popen[bytes], address: str) -> None:
-    """Until /health answers 200."""
-    end = time.monotonic() + READY_S
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=10) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.05)
-    raise SystemExit("the server did not become ready")
-
-
-def post(address: str) -> None:
-    """One case; ends the process when it was not done."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(f"{address}/invoke", method="POST")) as answer:
-            status, text = answer.status, ""
-    except urllib.error.HTTPError as error:
-        status, text = error.code, error.read().decode(errors="replace")
-    if status != 201:
-        raise SystemExit(f"/invoke answered {status}: {text}")
 
 
 def memory_mb(pid: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to the shipped segmenter: bank of synthetic spines, pictures, two rounds of training, ONNX, parity, figures.
 #     lab/train/recipe.sh [FOLDER FOR EVERYTHING IN BETWEEN]      DATA=../shared/data PYTHON=.venv-test/bin/python
-# Every step continues where it was interrupted. About three hours on two quiet processor cores.
+# Every step continues where it was interrupted. Not run from end to end yet: hours on two processor cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=${1:-work}
@@ -15,7 +15,7 @@ python=${PYTHON:-.venv-test/bin/python}
 train=(-m lab.train.train_segmenter --data "$data" --bank "$work/rendered" --seed 1)
 "$python" "${train[@]}" --out "$work/first" --steps 3600
 "$python" -m lab.train.pseudo_label --data "$data" --run "$work/first" --out "$work/labelled"
-"$python" "${train[@]}" --labelled "$work/labelled" --init "$work/first" --out "$work/second" --rate 1e-3 --steps 3000
+"$python" "${train[@]}" --labelled "$work/labelled" --init "$work/first" --out "$work/second" --rate 1e-3 --steps 1900
 
 "$python" -m lab.convert.to_onnx --run "$work/second" --out model/segmenter.onnx
 cp "$work/second/record.json" model/segmenter.record.json
@@ -24,7 +24,7 @@ cp "$work/second/curves.png" docs/segmenter/curves.png
 
 # What the choice rests on, and what synthetic spines alone reach.
 "$python" -m lab.train.compare_networks --data "$data" --bank "$work/rendered" --out "$work/candidates" --steps 500
-"$python" "${train[@]}" --synthetic-only --out "$work/synthetic" --steps 1500
+"$python" "${train[@]}" --synthetic-only --out "$work/synthetic" --steps 700
 mkdir -p "$work/synthetic_model"
 cp model/grader.onnx model/settings.json "$work/synthetic_model"
 "$python" -m lab.convert.to_onnx --run "$work/synthetic" --out "$work/synthetic_model/segmenter.onnx"
