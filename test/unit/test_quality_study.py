@@ -101,7 +101,7 @@ def rows(split, count=25):
     for n in range(count):
         for kind in ("sound", "damaged", "foreign"):
             good = {"sound": 0.95, "foreign": 0.05}.get(kind, float(rng.uniform(0.3, 0.95)))
-            features = {name: float(rng.normal(0, 0.05)) for name in {*SPINE_FEATURES, *DICE_FEATURES, *UNUSUAL}}
+            features = {name: float(rng.normal(0, 0.05)) for name in sorted({*SPINE_FEATURES, *DICE_FEATURES, *UNUSUAL})}
             features["margin"] = good + float(rng.normal(0, 0.02))
             row = {
                 "name": f"{kind} {n}", "patient": f"{split}{n}", "source": "made", "split": split, "kind": kind,
