@@ -22,6 +22,18 @@ class Structure(IntEnum):
 
 STRUCTURES: tuple[Structure, ...] = tuple(Structure)
 
+
+class AxialStructure(IntEnum):
+    """Classes of the axial network, in the order of its output channels. Sides are told by geometry."""
+
+    BACKGROUND = 0
+    MULTIFIDUS = 1  # the fascia's whole compartment, fat between its fascicles included
+    ERECTOR_SPINAE = 2  # longissimus and iliocostalis, the fat in their compartment included
+    PSOAS = 3  # psoas major
+    QUADRATUS_LUMBORUM = 4
+    BODY = 5  # vertebral body or disc, whichever the slice meets; of the sacrum too
+    SAC = 6  # dural sac with roots and cord
+
 # Vertebra names by label, lowest first: 1 = L5 ... 24 = C1 (SPIDER's numbers, extended upward).
 VERTEBRA_NAMES: tuple[str, ...] = (
     *(f"L{i}" for i in range(5, 0, -1)),
