@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import SimpleITK as sitk  # noqa: N813  the name its own documentation uses
@@ -17,11 +18,17 @@ SIZES = {  # (slices, rows, columns) and (slice, row, column) spacing in mm
 
 
 def write_case(folder: Path, size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Path:
-    """The bundled case's sagittal T2 series on another grid, in the platform's layout."""
+    """The bundled case's sagittal T2 series on another grid, in the platform's layout.
+
+    A stack wider than the case goes on with its mirror images, so that every slice shows a spine and costs what it may.
+    """
     source = sitk.ReadImage(str(next((CASE / "images" / "sagittal-spine-mri").iterdir())))
     target = sitk.Image(*size[::-1], sitk.sitkInt16)
     target.SetSpacing(spacing_mm[::-1])
     target.SetDirection(source.GetDirection())
+    missing = math.ceil((size[0] * spacing_mm[0] / source.GetSpacing()[2] - source.GetSize()[2]) / 2)
+    if missing > 0:
+        source = sitk.MirrorPad(source, (0, 0, missing), (0, 0, missing))
     centre = source.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in source.GetSize()])
     target.SetOrigin((0.0, 0.0, 0.0))
     own = target.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in target.GetSize()])
