@@ -40,6 +40,8 @@ RUN chmod -R a+rX /opt/app && python -m compileall -q --invalidation-mode unchec
 
 
 FROM ${BASE} AS runtime
+# Nothing is installed from here on: installers would only add what a vulnerability check finds.
+RUN python -m pip uninstall --yes --root-user-action ignore --disable-pip-version-check setuptools wheel pip
 COPY --from=packages /packages /usr/local
 # Byte code of the standard library's modules that are used; the official base has none.
 RUN python -W ignore -c "import openvino, SimpleITK, cc3d, jsonschema, tqdm, reportlab.pdfgen.canvas, scipy.stats, \

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # environment.sh FOLDER STEP...: makes a Python environment in FOLDER unless it is there already, and prints its python.
-# Each STEP is a line of arguments for `pip install`; the environment is made anew when Python, a STEP or a file that a
-# STEP names has changed. run.sh, check.sh and test.sh call this. PYTHON names the Python to use (3.11 or 3.12).
+# Each STEP is a line of arguments for `pip install`; the STEP `runtime` is requirements.txt, on Linux x86-64 with the
+# hash of each wheel. The environment is made anew when Python, a STEP or a file that a STEP names has changed. run.sh,
+# check.sh and test.sh call this. PYTHON names the Python to use (3.11 or 3.12).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -76,6 +77,15 @@ make_environment() {
 
 folder=$1
 shift
+steps=()
+for step in "$@"; do
+    case "$step $(uname -sm)" in
+        "runtime Linux x86_64") step="--no-deps --require-hashes -r requirements.hashes.txt" ;;
+        "runtime "*) step="--no-deps -r requirements.txt" ;;
+    esac
+    steps+=("$step")
+done
+set -- "${steps[@]}"
 python=$(find_python)
 wanted=$(fingerprint "$python" "$@")
 if [ "$wanted" != "$(cat "$folder/made-from" 2>/dev/null)" ]; then

@@ -18,9 +18,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv, OWN_MODEL)
     debug = os.environ.get("SPINE_DEBUG") == "1"
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's matrices are small: its threads only wait and spin
-    from spine import case
+    from spine import case, memory
 
     def load() -> Any:
+        memory.require_memory(0, fixed_bytes=memory.START_BYTES)
         from spine import pipeline
 
         return pipeline.open_models(arguments.model, arguments.runner)
@@ -34,21 +35,21 @@ def main(argv: list[str] | None = None) -> int:
         return pipeline.run(reader, models, arguments.output, progress, prior, arguments.extras)
 
     def tell(outcome: case.Outcome) -> None:
-        sys.stderr.write((outcome.trace if debug else "") + outcome.sentence + "\n")
-        sys.stderr.flush()
+        case.say(sys.stderr, (outcome.trace if debug else "") + outcome.sentence + "\n")
 
     if arguments.serve:
         from spine.serve import serve
 
         return serve(load, run, arguments.output, tell, arguments.port)
-    case.stop_on_sigterm()
-    progress = case.Progress(bar=arguments.progress and sys.stderr.isatty())
+    stop = case.Stop(at_once=True)
+    stop.listen()
+    progress = case.Progress(stop, bar=arguments.progress and sys.stderr is not None and sys.stderr.isatty())
     outcome = case.run_case(lambda: run(load(), progress), arguments.output, progress)
     if outcome.report is None:
         tell(outcome)
     else:
         lines = case.summary(outcome.report, arguments.output)
-        sys.stdout.write("\n".join(lines if arguments.files or arguments.progress else lines[:1]) + "\n")
+        case.say(sys.stdout, "\n".join(lines if arguments.files or arguments.progress else lines[:1]) + "\n")
     return outcome.exit_code
 
 

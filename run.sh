@@ -8,7 +8,7 @@
 #   ./run.sh scan.mha --t1 t1.mha --clinical record.json --runner cpu --output elsewhere
 #
 # Needs Python 3.11 or 3.12 (PYTHON=/path/to/python names it); the first start installs the packages of
-# requirements.txt. Research use only.
+# requirements.txt, on Linux x86-64 only those whose hashes are in requirements.hashes.txt. Research use only.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -32,5 +32,5 @@ else
 fi
 
 # The last --output wins, so that "$@" may name another folder. --progress also asks for the summary in three lines.
-python=$("$here/environment.sh" .venv "--no-deps -r requirements.txt")
+python=$("$here/environment.sh" .venv runtime)
 exec "$python" "$here/process.py" "$input" "$path" --output "$here/output/$name" --progress "$@"

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 lab="-c requirements.txt -r requirements-lab.txt"
-python=$(./environment.sh .venv-test "--no-deps -r requirements-evaluate.txt" "$lab")
+python=$(./environment.sh .venv-test runtime "--no-deps -r requirements-evaluate.txt" "$lab")
 if [ "${1:-}" = --environment ]; then
     echo "$python"
 else

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_S = 300  # the platform's limit
@@ -30,14 +31,15 @@ def server(case: Path, output: Path, stderr: int | None = None) -> Iterator[tupl
     process = subprocess.Popen([*command, "--input", str(case), "--output", str(output)], stderr=stderr, cwd=ROOT)
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait(process, address)
+        wait_until_ready(process, address)
         yield process, address
     finally:
         process.terminate()
         process.communicate(timeout=END_S)
 
 
-def _wait(process: subprocess.Popen[bytes], address: str) -> None:
+def wait_until_ready(process: subprocess.Popen[Any], address: str) -> None:
+    """Return once `address` answers that the models are loaded; SystemExit where it never does."""
     end = time.monotonic() + READY_S
     while time.monotonic() < end and process.poll() is None:
         try:

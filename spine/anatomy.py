@@ -34,6 +34,7 @@ class AxialStructure(IntEnum):
     BODY = 5  # vertebral body or disc, whichever the slice meets; of the sacrum too
     SAC = 6  # dural sac with roots and cord
 
+
 # Vertebra names by label, lowest first: 1 = L5 ... 24 = C1 (SPIDER's numbers, extended upward).
 VERTEBRA_NAMES: tuple[str, ...] = (
     *(f"L{i}" for i in range(5, 0, -1)),

@@ -5,13 +5,14 @@ What a stage raises becomes an exit code and one sentence here, and nowhere else
 
 from __future__ import annotations
 
+import os
 import signal
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from spine.errors import SpineError
 from spine.records import Report
@@ -20,6 +21,8 @@ DONE, SOFTWARE_FAILED, INTERRUPTED, TERMINATED = 0, 3, 130, 143
 LOADING = "loading the models"  # what happens before the first stage
 # How libraries that have no MemoryError say so.
 OUT_OF_MEMORY = ("failed to map segment", "Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc")
+# Stages that hold the images' headers and the names of files: what a library says there may tell who the patient is.
+NAMES_AT_HAND = ("read", "export")
 MAX_SENTENCE = 1_000  # characters of a message that go to a user
 
 
@@ -28,19 +31,38 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """The wish to end, set by a signal handler (a plain flag: a handler must not take locks)."""
+    """The wish to end, set by a signal handler (a plain flag: a handler must not take locks).
 
-    wanted = False
+    With `at_once` the handler also ends the running case, by Stopped or KeyboardInterrupt: once, and only within
+    `interruptible`, so that neither cleaning up nor the last sentence is disturbed.
+    """
 
+    def __init__(self, at_once: bool = False) -> None:
+        self.wanted = False
+        self._at_once, self._open = at_once, False
 
-def stop_on_sigterm() -> None:
-    """Let SIGTERM end the case of this process by Stopped; Python as process 1 of a container would ignore it."""
+    def listen(self) -> None:
+        """Hear SIGTERM and SIGINT, unless the parent had them ignored; process 1 of a container hears nothing else."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._end)
 
-    def end(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not disturbed
-        raise Stopped
+    def _end(self, number: int, _: object) -> None:
+        self.wanted = True
+        if self._open:
+            self._open = False
+            raise KeyboardInterrupt if number == signal.SIGINT else Stopped
 
-    signal.signal(signal.SIGTERM, end)
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within, a signal may end the case. Raises Stopped where one came before."""
+        if self._at_once and self.wanted:
+            raise Stopped
+        self._open = self._at_once
+        try:
+            yield
+        finally:
+            self._open = False
 
 
 class Progress:
@@ -48,7 +70,7 @@ class Progress:
 
     def __init__(self, stop: Stop | None = None, bar: bool = False) -> None:
         self.stage = LOADING
-        self._stop = stop
+        self.stop = stop or Stop()
         self._bar: Any = None
         self._wants_bar = bar
 
@@ -57,7 +79,7 @@ class Progress:
         if self._wants_bar:
             self._draw(stage)
         self.stage = stage
-        if self._stop is not None and self._stop.wanted:
+        if self.stop.wanted:
             raise Stopped
 
     def _draw(self, stage: str) -> None:
@@ -94,14 +116,15 @@ def run_case(work: Callable[[], Report], output_dir: Path, progress: Progress) -
 
     Never raises: whatever happens is told by the Outcome.
     """
-    from spine.write import clear_outputs
+    from spine.write import clear_outputs, discard_outputs
 
     try:
         clear_outputs(output_dir)
-        return Outcome(DONE, "", work())
+        with progress.stop.interruptible():
+            report = work()
+        return Outcome(DONE, "", report)
     except BaseException as fault:
-        with suppress(SpineError):
-            clear_outputs(output_dir)
+        discard_outputs(output_dir)
         code, sentence = explain(fault, progress.stage)
         return Outcome(code, sentence, trace="".join(traceback.format_exception(fault)))
     finally:
@@ -119,7 +142,9 @@ def explain(fault: BaseException, stage: str) -> tuple[int, str]:
         return INTERRUPTED, f"The software was interrupted in {stage}: no results were written."
     if isinstance(fault, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
         return SOFTWARE_FAILED, f"The software ran out of memory in {stage}: more memory or a smaller image is needed."
-    detail = f": {text.rstrip('.')}" if text else ""
+    if isinstance(fault, OSError):
+        text = fault.strerror or ""  # without the file's name
+    detail = f": {text.rstrip('.')}" if text and stage not in NAMES_AT_HAND else ""
     return SOFTWARE_FAILED, f"The software failed in {stage}: {type(fault).__name__}{detail}."[:MAX_SENTENCE]
 
 
@@ -129,3 +154,20 @@ def summary(report: Report, output_dir: Path) -> tuple[str, ...]:
 
     where = f"Results: {output_dir} (spine-report.pdf, spine-degeneration-report.json, segmentation in images)."
     return (*summary_lines(report.report), where)
+
+
+def say(stream: TextIO | None, text: str) -> None:
+    """Write `text` to `stream`; go on all the same where that is closed or full, or knows fewer characters.
+
+    The outputs and the exit code are what counts, and Python would change the code of a process whose stream is full.
+    """
+    if stream is None:  # closed before the process started
+        return
+    try:
+        encoding = stream.encoding or "utf-8"  # a stream in memory has none
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except OSError:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, stream.fileno())  # what is still in its buffer goes there when the process ends
+        os.close(sink)

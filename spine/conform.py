@@ -15,13 +15,17 @@ from spine.anatomy import Structure
 from spine.arrays import largest
 from spine.errors import UnusableImage
 from spine.records import LabelledSpine, Segmentation, Series, Study, Volume
+from spine.sampling import (
+    MAX_INTENSITY,
+    intensity_offset,
+    intensity_scale,
+    interpolation_matrix,
+    resampling_matrix,
+)
 from spine.settings import GridSettings
 
 # Slice, down, back as LPS unit vectors: towards the left, the feet, the back.
 CANONICAL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-BODY_FRACTION = 0.08  # voxels brighter than this share of the 99.5th percentile count as body
-BODY_PERCENTILE = 95.0  # of the body, becomes 1
-MAX_INTENSITY = 2.5
 # Voxels on the model's grid. Each is kept with ten probabilities: at this number the whole path needs about 3 GB, and
 # it needs no more for larger series, whose slices are averaged further than usual.
 GRID_VOXELS_MAX = 64_000_000
@@ -48,7 +52,8 @@ def conform_series(series: Series, grid: GridSettings) -> Volume:
     spacing = tuple(series.grid.spacing_mm[a] for a in axes)
     _refuse_other_planes(series, spacing)
     array = to_canonical(series.array, axes, flips)
-    scale = intensity_scale(array)
+    offset = intensity_offset(array)
+    scale = intensity_scale(array, offset)
     rows = resampling_matrix(array.shape[1], spacing[1], grid.pixel_mm)
     columns = resampling_matrix(array.shape[2], spacing[2], grid.pixel_mm)
     padded = [-(-m.shape[0] // grid.multiple) * grid.multiple for m in (rows, columns)]
@@ -60,6 +65,8 @@ def conform_series(series: Series, grid: GridSettings) -> Volume:
         slab = array[s * factor : (s + 1) * factor]
         plane = slab[0].astype(np.float32) if len(slab) == 1 else slab.mean(0, dtype=np.float32)
         out[s, : rows.shape[0], : columns.shape[0]] = rows @ plane @ columns.T
+    if offset:  # resampling keeps a constant, so it may be taken off here; padding stays zero
+        out[:, : rows.shape[0], : columns.shape[0]] -= offset
     np.multiply(out, scale, out=out)
     np.clip(out, 0.0, MAX_INTENSITY, out=out)
     return Volume(
@@ -108,40 +115,6 @@ def thinning_factor(slice_mm: float, slices: int, slice_mm_min: float) -> int:
 def affordable_factor(slices: int, rows: int, columns: int) -> int:
     """How many neighbouring slices must become one for the model's grid to hold at most GRID_VOXELS_MAX voxels."""
     return -(-slices // max(1, GRID_VOXELS_MAX // (rows * columns)))
-
-
-def intensity_scale(array: NDArray[np.generic]) -> float:
-    """Factor that brings the BODY_PERCENTILE of the body to 1; robust against air around the body and hot pixels.
-
-    At most about a million voxels are looked at, on a regular lattice.
-    """
-    step = max(1, int((array.size / 1e6) ** (1 / 3)))
-    sample = np.asarray(array[:: 1 if array.shape[0] < 32 else step, ::step, ::step], np.float32).ravel()
-    top = float(np.percentile(sample, 99.5))
-    body = sample[sample > BODY_FRACTION * top]
-    level = float(np.percentile(body, BODY_PERCENTILE)) if body.size else 0.0
-    return 1.0 / level if level > 0 else 1.0
-
-
-def resampling_matrix(size: int, spacing_mm: float, target_mm: float) -> NDArray[np.float32]:
-    """(new size, size): linear resampling from `spacing_mm` to `target_mm` with a triangle filter against aliasing.
-
-    New sample n lies at n * target_mm from the first stored sample: both grids share their first sample's centre.
-    """
-    count = max(1, int(np.floor((size - 1) * spacing_mm / target_mm + 1e-6)) + 1)
-    position = np.arange(count)[:, None] * (target_mm / spacing_mm)
-    width = max(1.0, target_mm / spacing_mm)
-    weight = np.clip(1.0 - np.abs(position - np.arange(size)[None]) / width, 0.0, None)
-    matrix: NDArray[np.float32] = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
-    return matrix
-
-
-def interpolation_matrix(size: int, spacing_mm: float, source_size: int, source_mm: float) -> NDArray[np.float32]:
-    """(size, source_size): linear interpolation of a grid of `source_mm` at `size` samples `spacing_mm` apart."""
-    position = np.clip(np.arange(size) * (spacing_mm / source_mm), 0, source_size - 1)
-    weight = np.clip(1.0 - np.abs(position[:, None] - np.arange(source_size)[None]), 0.0, None)
-    matrix: NDArray[np.float32] = weight.astype(np.float32)
-    return matrix
 
 
 def restore(spine: LabelledSpine, segmentation: Segmentation, volume: Volume) -> NDArray[np.uint8]:

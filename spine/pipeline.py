@@ -13,21 +13,56 @@ from typing import Any
 from spine.conform import conform_study, restore
 from spine.export import export_report, settle_extras
 from spine.fuse import fuse_findings
+from spine.fuse.adjacent import with_adjacent
 from spine.fuse.patient import caution
 from spine.grade import grade_levels
 from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.memory import require_memory
-from spine.quality import QualityModel, judge_quality, read_quality, withhold_grades, withhold_measurements
-from spine.records import Findings, Report, RunFacts, Study
+from spine.muscle import measure_muscles, support_stenosis
+from spine.quality import (
+    QualityModel,
+    judge_quality,
+    judge_sizes,
+    read_quality,
+    withhold_grades,
+    withhold_measurements,
+)
+from spine.records import (
+    Findings,
+    Grade,
+    LabelledSpine,
+    MuscleFindings,
+    Quality,
+    Report,
+    RunFacts,
+    Segmentation,
+    Study,
+    Volume,
+)
 from spine.report import compose_report
 from spine.report.facts import image_sha256
-from spine.runners import Runner, open_runner
+from spine.runners import Runner, WhenNeeded, open_runner
 from spine.segment import segment_volume
 from spine.settings import Settings, read_settings
 from spine.write import write_outputs
+from spine.xray import analyse_radiograph
 
-STAGES = ("read", "conform", "segment", "label", "judge", "measure", "grade", "fuse", "report", "export", "write")
+STAGES = (
+    "read",
+    "conform",
+    "xray",
+    "segment",
+    "label",
+    "judge",
+    "measure",
+    "grade",
+    "muscle",
+    "fuse",
+    "report",
+    "export",
+    "write",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +73,14 @@ class Models:
     segmenter: Runner
     grader: Runner
     quality: QualityModel
+    xray: Runner  # opened when the first radiograph comes
+    axial: Runner  # opened when the first axial series comes
     folder: Path
+
+    def read_again(self, volume: Volume) -> tuple[Segmentation, LabelledSpine]:
+        """Segment and label `volume`: for a second look at one slice."""
+        segmentation = segment_volume(volume, self.segmenter, self.settings.segmenter)
+        return segmentation, label_levels(segmentation, volume)
 
 
 @dataclass
@@ -70,7 +112,9 @@ def open_models(model_dir: Path, runner: str = "auto") -> Models:
     segmenter = open_runner(model_dir / settings.segmenter.file, settings.segmenter.sha256, runner)
     # The grader takes a few milliseconds: less than the way to a GPU and back.
     grader = open_runner(model_dir / settings.grader.file, settings.grader.sha256, "cpu")
-    return Models(settings, segmenter, grader, read_quality(model_dir, settings), model_dir)
+    xray = WhenNeeded(model_dir / settings.xray.file, settings.xray.sha256)
+    axial = WhenNeeded(model_dir / settings.axial.file, settings.axial.sha256)
+    return Models(settings, segmenter, grader, read_quality(model_dir, settings), xray, axial, model_dir)
 
 
 def run(
@@ -93,35 +137,58 @@ def run(
     with clock("conform"):
         volume = conform_study(study, settings.grid)
         require_memory(volume.array.size)
+    with clock("xray"):
+        film = analyse_radiograph(study.xray, models.xray, settings.xray) if study.xray is not None else None
     with clock("segment"):
         segmentation = segment_volume(volume, models.segmenter, settings.segmenter)
     with clock("label"):
         spine = label_levels(segmentation, volume)
         mask = restore(spine, segmentation, volume)
     with clock("judge"):
-        quality = judge_quality(study.primary, volume, segmentation, spine, models.quality)
+        quality = judge_quality(study.primary, volume, segmentation, spine, models.quality, models.read_again)
     with clock("measure"):
         found = measure_levels(spine, volume, study.clinical)
+        quality = judge_sizes(quality, found)
         measurements = withhold_measurements(found, quality.doubts)
     with clock("grade"):
         second = study.sagittal_t1 if study.sagittal is not None else None  # T1 beside the T2
         graded = grade_levels(volume, spine, found, models.grader, second)
         grades = withhold_grades(graded, quality.doubts, measurements)
+    with clock("muscle"):
+        muscle, grades = _muscles(study, spine, volume, models, quality, grades)
     with clock("fuse"):
         digest = image_sha256(study.primary) if earlier is not None else None
         fused = fuse_findings(measurements, grades, study.clinical, settings.fusion, models.folder, earlier, digest)
-        advice = caution(fused, study.record_doubt)
+        beside = with_adjacent(fused, measurements, grades, study.clinical, film)
+        advice = caution(beside, study.record_doubt)
     with clock("report"):
         facts = RunFacts(
-            models={part.file: part.sha256 for part in (settings.segmenter, settings.grader, settings.quality)},
+            models=_used(settings, film is not None, muscle is not None),
             runner=segmentation.runner,
             seconds=dict(clock.seconds),
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         )
-        findings = Findings(measurements, grades, advice, quality)
+        findings = Findings(measurements, grades, advice, quality, film, muscle)
         report = compose_report(study, volume, segmentation, spine, findings, facts, "html" in wanted)
     with clock("export"):
         objects = export_report(report, mask, study.primary, wanted)
     with clock("write"):
         write_outputs(report, mask, study, output_dir, objects)
     return report
+
+
+def _muscles(
+    study: Study, spine: LabelledSpine, volume: Volume, models: Models, quality: Quality, grades: tuple[Grade, ...]
+) -> tuple[MuscleFindings | None, tuple[Grade, ...]]:
+    """What the axial series shows, None without one, and the grades with what it adds to their evidence."""
+    if study.axial_t2 is None:
+        return None, grades
+    found = measure_muscles(study.axial_t2, spine, volume, models.axial, models.settings.axial, quality.doubts)
+    return found, support_stenosis(grades, found)
+
+
+def _used(settings: Settings, film: bool, muscle: bool) -> dict[str, str]:
+    """File -> digest of what was learnt and entered this case."""
+    always = {part.file: part.sha256 for part in (settings.segmenter, settings.grader, settings.quality)}
+    beside = {settings.xray.file: settings.xray.sha256} if film else {}
+    return {**always, **beside, **({settings.axial.file: settings.axial.sha256} if muscle else {})}

@@ -42,6 +42,8 @@ class Series:
     tags: Mapping[str, str] = field(default_factory=dict)  # harmless DICOM facts: modality, field strength, ...
     files: tuple[Path, ...] = ()  # DICOM files it was read from, one a slice in the order of k; empty for other kinds
     frames: tuple[int, ...] = ()  # where one enhanced DICOM file holds them all: its frame at each k, from 0
+    stacks: tuple[Grid, ...] = ()  # several stacks in one axial series, in the order of k; empty where `grid` holds all
+    foreign_frame: bool = False  # its frame of reference is not that of the segmented series
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Measurement:
     reference: str | None = None
     not_measurable: str | None = None
     points_mm: tuple[tuple[float, float, float], ...] = ()  # LPS end points of the line(s) measured, for drawing
+    interval_90: tuple[float, float] | None = None  # where the error of measuring is known
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ class Advice:
     caveats: tuple[str, ...]
     degeneration: Mapping[str, Any]  # of accelerated-degeneration-likelihood.json
     score: Mapping[str, Any] = field(default_factory=dict)  # 'degeneration' of the report: score, disc age, percentile
+    adjacent: Mapping[str, Any] = field(default_factory=dict)  # of the neck: levels next to a planned operation
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,72 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class FilmPoint:
+    """One landmark of a radiograph, or the reason why it is not used."""
+
+    vertebra: str  # 'C5'
+    point: str  # of spine.xray.landmarks: 'superior_anterior', ...
+    prob: float | None = None
+    error_mm: float | None = None  # standard deviation along one axis, millimetres of the film
+    pixel: tuple[float, float] | None = None  # (row, column) of the stored film
+    place: tuple[float, float] | None = None  # (down, back) pixels of XrayFindings.picture
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class XrayFindings:
+    """What was found on a lateral radiograph. Subjects are levels, vertebrae and 'xray alignment'.
+
+    Sizes on radiographs and on MR differ systematically: nothing here is ever pooled with the MR's.
+    """
+
+    measurements: tuple[Measurement, ...]
+    grades: tuple[Grade, ...]
+    flags: tuple[str, ...]
+    landmarks: tuple[FilmPoint, ...]
+    picture: NDArray[np.uint8]  # (down, back), anterior left, bone bright
+    picture_mm: float  # size of its pixels, on the film
+    pixel_plane: str  # where its millimetres hold: 'patient', 'detector', 'not stated'; 'none': there are none
+    doubt: str | None = None  # one sentence about those millimetres
+    region: str | None = None  # 'cervical' or 'lumbar'
+    facing: str | None = None  # side of the stored film that the patient's front is on: 'left' or 'right'
+    negated: bool = False  # bone is dark in the stored values
+    runner: str = ""
+    reason: str | None = None  # why no spine was found, where none was
+
+    @property
+    def found(self) -> bool:
+        """Whether landmarks of a spine were found."""
+        return self.reason is None
+
+
+@dataclass(frozen=True)
+class AxialSlice:
+    """One axial slice that was measured. Rows run towards the back, columns towards the patient's left."""
+
+    level: str  # 'L4/L5'
+    number: int  # of the stored slice, from 1, in the order of storage
+    grey: NDArray[np.float32]  # (down, across), about 0..1 in the body
+    labels: NDArray[np.uint8]  # (down, across): values of anatomy.AxialStructure, cleaned
+    left: NDArray[np.bool_]  # (down, across): left of the line through vertebra and dural sac
+    pixel_mm: float
+    tilt_deg: float  # between the slice and the plane at right angles to the spine
+    offset_mm: float  # of the slice from the middle of the disc, positive towards the head
+
+
+@dataclass(frozen=True)
+class MuscleFindings:
+    """What was found on an axial series. Subjects are levels ('L4/L5')."""
+
+    measurements: tuple[Measurement, ...] = ()
+    grades: tuple[Grade, ...] = ()  # '<muscle>_<side>_goutallier'
+    slices: tuple[AxialSlice, ...] = ()
+    flags: tuple[str, ...] = ()
+    runner: str = ""
+    reason: str | None = None  # why no muscle was measured at any level, where none was
+
+
+@dataclass(frozen=True)
 class Findings:
     """What was found in the images of one case and what it means."""
 
@@ -208,6 +278,8 @@ class Findings:
     grades: tuple[Grade, ...]
     advice: Advice
     quality: Quality | None = None  # None: not judged
+    xray: XrayFindings | None = None  # None: no radiograph was given
+    muscle: MuscleFindings | None = None  # None: no axial series was given
 
 
 @dataclass(frozen=True)

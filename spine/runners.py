@@ -64,6 +64,29 @@ def open_runner(file: Path, sha256: str, choice: str = "auto") -> Runner:
         raise ModelError(f"the runner '{choice}' cannot start: {error}.") from error
 
 
+class WhenNeeded:
+    """A network on the CPU that few cases need: its file is checked at once, and opened at the first call.
+
+    Raises ModelError like open_runner.
+    """
+
+    def __init__(self, file: Path, sha256: str) -> None:
+        _checked(file, sha256)
+        self._file, self._sha256 = file, sha256
+        self._runner: Runner | None = None
+
+    @property
+    def name(self) -> str:
+        """That of the runner; 'not opened' before the first call."""
+        return "not opened" if self._runner is None else self._runner.name
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's answer."""
+        if self._runner is None:
+            self._runner = open_runner(self._file, self._sha256, "cpu")
+        return self._runner(batch)
+
+
 def _checked(file: Path, sha256: str) -> bytes:
     try:
         model = file.read_bytes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 from spine.case import DONE, LOADING, TERMINATED, Outcome, Progress, Stop, explain, run_case
 from spine.errors import InputError, SoftwareError
 from spine.records import Report
-from spine.write import clear_outputs
+from spine.write import discard_outputs
 
 PORT = 4743  # the platform's
 GRACE_S = 3.0  # for a running case after SIGTERM; the platform kills after 5
@@ -50,10 +49,9 @@ class CaseServer(ThreadingHTTPServer):
         self._run, self._output_dir, self._tell = run, output_dir, tell
 
     def invoke(self) -> tuple[int, str]:
-        """Run one case, others wait: exit code and sentence. Nothing of it stays in this process."""
-        with self.busy:
-            progress = Progress(self.stop)
-            outcome = run_case(lambda: self._run(self.models, progress), self._output_dir, progress)
+        """Run one case, for a caller that holds `busy`: exit code and sentence. Nothing of it stays in this process."""
+        progress = Progress(self.stop)
+        outcome = run_case(lambda: self._run(self.models, progress), self._output_dir, progress)
         if outcome.exit_code != DONE:
             self._tell(outcome)
         return outcome.exit_code, outcome.sentence
@@ -80,8 +78,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.models is None:
             self._answer(503, "The models are not loaded yet.")
             return
-        code, sentence = self.server.invoke()
-        self._answer(STATUS.get(code, 500), sentence or "The outputs are written.")
+        with self.server.busy:  # others wait; a server that ends waits too, until the answer is out
+            code, sentence = self.server.invoke()
+            self._answer(STATUS.get(code, 500), sentence or "The outputs are written.")
 
     do_HEAD = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
 
@@ -146,11 +145,7 @@ def serve(
         except BaseException as fault:
             failures.append(Outcome(*explain(fault, LOADING)))
 
-    def end(*_: object) -> None:
-        server.stop.wanted = True
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    server.stop.listen()
     loader = threading.Thread(target=load_models, daemon=True)
     for thread in (threading.Thread(target=server.serve_forever, daemon=True), loader):
         thread.start()
@@ -159,7 +154,7 @@ def serve(
     server.shutdown()
     idle = server.busy.acquire(timeout=GRACE_S)
     if not idle or (loader.is_alive() and not failures):
-        clear_outputs(output_dir)  # native code is still running: leave without waiting for it or tearing it down
+        discard_outputs(output_dir)  # native code is still running: leave without waiting for it or tearing it down
         os._exit(DONE)
     for outcome in failures:
         tell(outcome)

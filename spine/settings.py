@@ -39,6 +39,29 @@ class GraderSettings:
 
 
 @dataclass(frozen=True)
+class AxialSettings:
+    """Group `axial`: the network of axial slices."""
+
+    file: str
+    sha256: str
+    pixel_mm: float  # of its slices
+
+
+@dataclass(frozen=True)
+class XraySettings:
+    """Group `xray`: the landmark network of lateral radiographs, and what its peaks mean."""
+
+    file: str
+    sha256: str
+    pixel_mm: float  # of its canvas
+    visible_prob_min: float  # a lower peak is no landmark
+    error_floor_mm: float  # standard deviation of a landmark along one axis under the surest, narrowest peak
+    error_doubt_mm: float  # ... added as the peak falls from 1 to 0
+    error_spread: float  # ... added for each millimetre that the blob is wider than `spread_mm`
+    spread_mm: float  # standard deviation of the blob of a sure landmark
+
+
+@dataclass(frozen=True)
 class QualitySettings:
     """Group `quality`: the learnt models of doubt and their thresholds, written by lab.evaluate.run_quality."""
 
@@ -83,6 +106,8 @@ class Settings:
     grader: GraderSettings
     quality: QualitySettings
     fusion: FusionSettings
+    xray: XraySettings
+    axial: AxialSettings
 
 
 def _build(kind: type, data: Any, where: str) -> Any:
@@ -108,4 +133,6 @@ def read_settings(model_dir: Path) -> Settings:
         grader=_build(GraderSettings, settings.grader, f"{path}: grader"),
         quality=_build(QualitySettings, settings.quality, f"{path}: quality"),
         fusion=_build(FusionSettings, settings.fusion, f"{path}: fusion"),
+        xray=_build(XraySettings, settings.xray, f"{path}: xray"),
+        axial=_build(AxialSettings, settings.axial, f"{path}: axial"),
     )

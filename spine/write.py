@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -65,7 +66,7 @@ def write_outputs(
         _clear(output_dir, keep=staging)
         _place(staging, output_dir)
     except BaseException as fault:
-        _clear_quietly(output_dir)
+        discard_outputs(output_dir)
         if isinstance(fault, OSError):
             raise OutputError(_cannot(output_dir, fault)) from fault
         raise
@@ -80,6 +81,17 @@ def clear_outputs(output_dir: Path) -> None:
         _clear(output_dir)
     except OSError as fault:
         raise OutputError(_cannot(output_dir, fault)) from fault
+
+
+def discard_outputs(output_dir: Path) -> None:
+    """Clear `output_dir` after a failure, whose own reason is the one to tell: never raises.
+
+    The hidden folder goes first: a case that is given up in the middle of writing then finds nothing to put in place.
+    """
+    for leftover in output_dir.glob(f"{STAGING_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with suppress(OSError, OutputError):
+        _clear(output_dir)
 
 
 def _cannot(output_dir: Path, fault: OSError) -> str:
@@ -199,13 +211,3 @@ def _clear(output_dir: Path, keep: Path | None = None) -> None:
             target.parent.rmdir()
             if not any(target.parent.parent.iterdir()):
                 target.parent.parent.rmdir()
-
-
-def _clear_quietly(output_dir: Path) -> None:
-    """Clear after a failure, whose own reason is the one to tell."""
-    for leftover in output_dir.glob(f"{STAGING_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        _clear(output_dir)
-    except (OSError, OutputError):
-        return

@@ -54,7 +54,7 @@ class Shipped(nn.Module):
     def __init__(self, network: Segmenter) -> None:
         super().__init__()
         self.network = network.half()
-        _insert_islands(self.network)
+        insert_islands(self.network)
         self.network.body.head = Float32(network.body.head, back_to_half=False)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -62,12 +62,13 @@ class Shipped(nn.Module):
         return self.network(image.half()).softmax(1)
 
 
-def _insert_islands(module: nn.Module) -> None:
+def insert_islands(module: nn.Module) -> None:
+    """Let every instance norm inside `module` compute in float32, in place."""
     for name, child in module.named_children():
         if isinstance(child, nn.InstanceNorm2d):
             setattr(module, name, Float32(child))
         else:
-            _insert_islands(child)
+            insert_islands(child)
 
 
 def export(checkpoint: Path, out: Path) -> str:

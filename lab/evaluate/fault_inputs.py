@@ -13,6 +13,8 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
+from lab.evaluate.fault_paths import PATH_MAKERS
+
 SOCKET = Path("images") / "sagittal-spine-mri"
 USED, REFUSED = 0, 2
 GIGABYTES = b"ObjectType = Image\nNDims = 3\nBinaryData = True\nCompressedData = False\nDimSize = 30000 30000 3000\n" \
@@ -47,6 +49,38 @@ def _water(array: NDArray[np.float64]) -> NDArray[np.int16]:
     down, back = np.meshgrid(*(np.linspace(-1, 1, n) for n in array.shape[1:]), indexing="ij")
     noise = np.random.default_rng(0).normal(0, 10, array.shape)
     return np.maximum((np.hypot(down, back) < 0.8) * 600 + noise, 0).astype(np.int16)
+
+
+def _order(array: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Every other slice first, then those between."""
+    return np.concatenate((array[::2], array[1::2])).astype(np.int16)
+
+
+def _again(array: NDArray[np.float64]) -> NDArray[np.int16]:
+    array = array.copy()
+    array[len(array) // 2] = array[len(array) // 2 - 1]
+    return array.astype(np.int16)
+
+
+def _black(array: NDArray[np.float64]) -> NDArray[np.int16]:
+    """A block over the middle of the image, as an anonymiser or a saturation band leaves it."""
+    array = array.copy()
+    down, back = (n // 2 for n in array.shape[1:])
+    array[:, down - 25 : down + 25, back - 40 : back + 25] = 0
+    return array.astype(np.int16)
+
+
+def _spike(array: NDArray[np.float64]) -> NDArray[np.float32]:
+    array = array.astype(np.float32)
+    array[0, 0, 0] = 1e30
+    return array
+
+
+def _stretched(case: Path, image: Path) -> None:
+    new = SimpleITK.ReadImage(str(image))
+    step = new.GetSpacing()
+    new.SetSpacing((step[0] * 1.6, *step[1:]))
+    SimpleITK.WriteImage(new, str(image), True)
 
 
 def _stored_as(direction: tuple[int, ...], spacing: tuple[float, float, float]) -> Callable[[Path, Path], None]:
@@ -126,6 +160,16 @@ MAKERS: dict[str, tuple[int, Callable[[Path, Path], None]]] = {
     "one value everywhere": (REFUSED, _redrawn(lambda array: np.full(array.shape, 7, np.int16))),
     "not numbers": (REFUSED, _redrawn(lambda array: np.where(array > 300, np.nan, array).astype(np.float32))),
     "negated image": (USED, _redrawn(lambda array: (array - 100).astype(np.int16))),
+    "upside down": (REFUSED, _redrawn(lambda array: array[:, ::-1].astype(np.int16))),
+    "back in front": (REFUSED, _redrawn(lambda array: array[:, :, ::-1].astype(np.int16))),
+    "rotated by 180 degrees": (REFUSED, _redrawn(lambda array: array[:, ::-1, ::-1].astype(np.int16))),
+    "negative": (REFUSED, _redrawn(lambda array: (array.max() - array).astype(np.int16))),
+    "every other slice first": (USED, _redrawn(_order)),
+    "one slice stored twice": (USED, _redrawn(_again)),
+    "a block blacked out": (USED, _redrawn(_black)),
+    "stored with an offset of -1000": (USED, _redrawn(lambda array: (array - 1000).astype(np.int16))),
+    "one voxel of 1e30": (USED, _redrawn(_spike)),
+    "pixels stated 1.6 times too long": (USED, _stretched),
     "axial stack": (REFUSED, _stored_as((1, 0, 0, 0, 1, 0, 0, 0, 1), (0.7, 0.7, 4.0))),
     "field of view of 3 cm": (REFUSED, _stored_as((0, 0, -1, 1, 0, 0, 0, -1, 0), (0.1, 0.1, 4.0))),
     "colour": (REFUSED, _colour),
@@ -141,5 +185,6 @@ MAKERS: dict[str, tuple[int, Callable[[Path, Path], None]]] = {
     "clinical record that is no JSON": (REFUSED, _record("{'age': 5")),
     "clinical record with an unknown field": (REFUSED, _record('{"shoe_size": 44}')),
     "clinical record out of range": (REFUSED, _record('{"age_years": 430}')),
+    **PATH_MAKERS,
 }
 INPUTS: dict[str, int] = {name: code for name, (code, _) in MAKERS.items()}

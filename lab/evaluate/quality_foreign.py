@@ -175,6 +175,21 @@ def mirrored(image: Image, spacing: Spacing, rng: Generator) -> Picture:
     return np.ascontiguousarray(image[:, :, ::-1]), spacing
 
 
+def standing_on_the_head(image: Image, spacing: Spacing, rng: Generator) -> Picture:
+    """A spine rotated by 180 degrees under a header that says otherwise."""
+    return np.ascontiguousarray(image[:, ::-1, ::-1]), spacing
+
+
+# Several slices of one volume (slice, down, back) made one picture: no single slice of a body looks like that.
+FLATTENED_FIT: dict[str, Callable[[Image], Image]] = {
+    "largest signal over all slices": lambda volume: volume.max(0),
+    "spread between slices": lambda volume: volume.std(0),
+    "negative of a slice": lambda volume: volume.max() - volume[len(volume) // 2],
+}
+FLATTENED_TEST: dict[str, Callable[[Image], Image]] = {
+    "X-ray-like projection": lambda volume: volume.max() - volume.mean(0),
+    "X-ray-like projection, bone bright": lambda volume: volume.max(0) - volume.mean(0),
+}
 DERIVED_FIT: dict[str, Callable[[Image, Spacing, Generator], Picture]] = {
     "spine on its side": turned,
     "scrambled tiles of a spine": scrambled,
@@ -183,6 +198,8 @@ DERIVED_FIT: dict[str, Callable[[Image, Spacing, Generator], Picture]] = {
 }
 DERIVED_TEST: dict[str, Callable[[Image, Spacing, Generator], Picture]] = {
     "spine with back and front exchanged": mirrored,
+    "spine upside down, test patients": upside_down,
+    "spine rotated by 180 degrees": standing_on_the_head,
     "spine with axes exchanged": transposed,
     "abdomen in front of a spine": away_from_the_spine,
 }
@@ -195,10 +212,31 @@ def real_foreign(data: Path) -> Iterator[tuple[str, Picture]]:
     step = axial.GetSpacing()
     for n in range(0, len(planes), 4):
         yield "axial lumbar MR (real)", (planes[n : n + 1], (step[2], step[1], step[0]))
+    middle = len(planes) // 2
+    yield "axial lumbar MR as a stack (real)", (planes[middle - 2 : middle + 3], (step[2], step[1], step[0]))
+    front = planes.shape[1]
+    for part in (0.35, 0.5, 0.65):  # from head to foot as thick as the slices: as smooth as such a reformat is
+        coronal = ndimage.zoom(planes[::-1, int(part * front)], (step[2] / step[0], 1.0), order=1)
+        yield "coronal lumbar MR (real)", (coronal[None], (4.0, step[0], step[0]))
+    yield from _thoracic(data / "thoracic_crop")
     for path in sorted((data / "cervical_t2").glob("*_image.nii.gz")):
         yield from _reformats(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).astype(np.float32))
     yield from _brain()
     yield from _dicom_samples()
+
+
+def _thoracic(folder: Path) -> Iterator[tuple[str, Picture]]:
+    """Axial and coronal slices of the thoracic crop, whose voxels are cubes; axes (left, down, back)."""
+    path = folder / "image.nii.gz"
+    if not path.is_file():
+        return
+    stored = SimpleITK.ReadImage(str(path))
+    volume, side = SimpleITK.GetArrayFromImage(stored).astype(np.float32), stored.GetSpacing()[0]
+    for part in (0.3, 0.5, 0.7):
+        across = volume[:, int(part * volume.shape[1])].T
+        coronal = volume[:, :, int(part * volume.shape[2])].T
+        for plane in (across, coronal):
+            yield "thoracic MR in another plane (real)", (np.ascontiguousarray(plane)[None], (4.0, side, side))
 
 
 def _reformats(volume: Image) -> Iterator[tuple[str, Picture]]:

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from lab.evaluate.quality_cases import NECKS
 from lab.evaluate.quality_fit import GOOD_DICE, total_voxels, true_dice
 from spine.quality import QualityModel, read_quality
 from spine.quality.learnt import GROUPS
-from spine.quality.verdict import UNUSUAL, case_dice
+from spine.quality.orientation import FLAGGED_ODDS, REFUSED_ODDS, STORED, TURNED, upright_odds
+from spine.quality.thresholds import read_thresholds
+from spine.quality.verdict import answer_flags, case_dice, image_flags
 from spine.settings import read_settings
+from spine.warned import warns
 
 Row = dict[str, Any]
 DRAWS = 500
@@ -26,7 +30,7 @@ DRAWS = 500
 class Measured:
     """Test rows with what the shipped models say of them, and the models."""
 
-    rows: Sequence[Row]  # with 'prob', 'accepted', 'predicted', 'matched', 'flagged' and 'image_flagged'
+    rows: Sequence[Row]  # with 'prob', 'accepted', 'predicted', 'matched', 'flagged', 'image_flagged' and 'warned'
     model: QualityModel
 
     def of(self, *kinds: str) -> list[Row]:
@@ -34,8 +38,12 @@ class Measured:
         return [row for row in self.rows if row["kind"] in kinds]
 
     def told(self) -> list[Row]:
-        """Sound and damaged rows that have a reference."""
-        return [row for row in self.of("sound", "damaged") if "dice" in row]
+        """Sound and damaged rows that have a reference, synthetic ones left out."""
+        return [row for row in self.of("sound", "damaged") if "dice" in row and row["source"] != NECKS]
+
+    def necks(self) -> list[Row]:
+        """The same of synthetic necks."""
+        return [row for row in self.rows if "dice" in row and row["source"] == NECKS]
 
 
 def measure_quality(rows: Sequence[Row], model_dir: Path) -> Measured:
@@ -45,28 +53,40 @@ def measure_quality(rows: Sequence[Row], model_dir: Path) -> Measured:
 
 
 def _judged(row: Row, model: QualityModel) -> Row:
+    """`row` with the verdict: 'flagged' by what was learnt of the whole case, 'warned' by anything on page 1."""
     if row["refused"]:
         nothing = {"prob": 0.0, "predicted": 0.0, "matched": 0.0}
-        return {**row, **nothing, "accepted": False, "flagged": True, "image_flagged": True}
+        return {**row, **nothing, "accepted": False, "flagged": True, "image_flagged": True, "warned": True}
     features = row["features"]
     by_group = {group: predict(features) for group, predict in model.dice.items()}
     prob, predicted = model.spine(features), case_dice(by_group)
-    accepted = prob >= model.limits.refuse_below_prob
-    image = any(
-        (below is not None and features[name] < model.ranges[name][0])
-        or (above is not None and features[name] > model.ranges[name][1])
-        for name, (below, above) in UNUSUAL.items()
-    )
-    doubted = prob < model.limits.flag_below_prob or predicted < model.limits.flag_below_dice
+    odds = turned_odds(row, model)
+    accepted = prob >= model.limits.refuse_below_prob and odds <= REFUSED_ODDS
+    image = image_flags("", features, read_thresholds(), model)
+    doubted = answer_flags(prob, by_group, model) + ([TURNED] if odds > FLAGGED_ODDS else [])
     return {
         **row,
         "prob": prob,
         "accepted": accepted,
         "predicted": predicted,
         "matched": case_dice({group: by_group[group] for group in row.get("dice", by_group)}),
-        "flagged": not accepted or doubted,
-        "image_flagged": image,
+        "flagged": not accepted or bool(doubted),
+        "image_flagged": bool(image),
+        "warned": not accepted or any(warns(flag) for flag in (*row.get("flags", ()), *image, *doubted)),
     }
+
+
+def ruled(rows: Sequence[Row]) -> list[Row]:
+    """Rows for which the rules were tried, as page 1 needs them; results of earlier versions lack that."""
+    return [row for row in rows if "flags" in row or row["refused"]]
+
+
+def turned_odds(row: Row, model: QualityModel) -> float:
+    """Log odds by which a turned reading of the row's slice looks more upright; 0 where none was tried."""
+    if "turned" not in row or model.upright(row["features"]) >= model.upright_gate_prob:
+        return 0.0
+    scores = {turn: upright_odds(model, found) for turn, found in row["turned"].items()}
+    return max(0.0, max(scores.values()) - scores[STORED])
 
 
 def share(rows: Sequence[Row], test: Callable[[Row], bool]) -> float:
@@ -139,27 +159,38 @@ def write_tables(measured: Measured, out: Path) -> None:
 def main_table(measured: Measured) -> str:
     """The figures with their intervals and targets."""
     told, sound = measured.told(), measured.of("sound")
-    real = [row for row in sound if row["source"] != "synthetic"]
+    real = [row for row in sound if not row["source"].startswith("synthetic")]
     sound_told = [row for row in told if row["kind"] == "sound"]
     bad = [row for row in told if true_dice(row) < GOOD_DICE]
     good = [row for row in told if true_dice(row) >= GOOD_DICE]
-    unseen = [row for row in measured.of("sound", "foreign") if row["source"] != "synthetic"]
+    unseen = [row for row in measured.of("sound", "foreign") if not row["source"].startswith("synthetic")]
     lines = [
         "| test patients only | n | value | 95 % interval | wanted |",
         "|---|---|---|---|---|",
         _line("AUROC spine against no spine", unseen, foreign_auroc, ">= 0.97"),
         _line("sound real images accepted", real, lambda r: share(r, lambda x: x["accepted"]), ">= 0.98"),
-        _line("sound real images flagged", real, lambda r: share(r, lambda x: x["flagged"]), ""),
+        _line("sound real images flagged as a whole", real, lambda r: share(r, lambda x: x["flagged"]), ""),
+        _line("sound real images with a page-1 warning", ruled(real), lambda r: share(r, lambda x: x["warned"]), ""),
+        _line(
+            "sound real images with a doubt on the level names",
+            real,
+            lambda r: share(r, lambda x: bool(x.get("numbering_doubted"))),
+            "",
+        ),
         _line(
             "images of no spine refused", measured.of("foreign"), lambda r: share(r, lambda x: not x["accepted"]), ""
         ),
         _line("... refused or flagged", measured.of("foreign"), lambda r: share(r, lambda x: x["flagged"]), ""),
         _line("AUROC of predicted Dice for Dice < 0.8", told, bad_auroc, ""),
         _line("Dice < 0.8: flagged or refused", bad, lambda r: share(r, lambda x: x["flagged"]), ">= 0.90"),
+        _line("Dice < 0.8: page-1 warning or refused", ruled(bad), lambda r: share(r, lambda x: x["warned"]), ""),
+        _line("Dice >= 0.8: page-1 warning or refused", ruled(good), lambda r: share(r, lambda x: x["warned"]), ""),
         _line("Dice >= 0.8: flagged or refused", good, lambda r: share(r, lambda x: x["flagged"]), ""),
         _line("predicted Dice, mean absolute error", told, dice_error, ""),
         _line("predicted Dice, Spearman, sound and damaged", told, dice_order, ""),
         _line("predicted Dice, Spearman, sound only", sound_told, dice_order, ""),
+        _line("synthetic necks: predicted Dice, mean absolute error", measured.necks(), dice_error, ""),
+        _line("synthetic necks: AUROC of predicted Dice for Dice < 0.8", measured.necks(), bad_auroc, ""),
     ]
     for group in GROUPS:
         found = calibration(sound_told, group, measured.model)
@@ -185,14 +216,17 @@ def _line(what: str, rows: Sequence[Row], figure: Callable[[Sequence[Row]], floa
 
 def family_table(measured: Measured) -> str:
     """Each family of images: how many are refused and flagged."""
-    lines = ["| images | made | n | refused | refused or flagged | median P(spine) |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| images | made | n | refused | refused or flagged | refused or page-1 warning | median P(spine) |",
+        "|---|---|---|---|---|---|---|",
+    ]
     names = dict.fromkeys((row["source"] if row["kind"] == "sound" else row["family"]) for row in _undamaged(measured))
     for name in names:
         rows = [row for row in _undamaged(measured) if name in (row["source"], row["family"])]
         made = "sound" if rows[0]["kind"] == "sound" else rows[0]["source"]
         refused, flagged = share(rows, lambda x: not x["accepted"]), share(rows, lambda x: x["flagged"])
-        median = float(np.median([row["prob"] for row in rows]))
-        lines.append(f"| {name} | {made} | {len(rows)} | {refused:.2f} | {flagged:.2f} | {median:.3f} |")
+        warned, median = share(ruled(rows), lambda x: x["warned"]), float(np.median([row["prob"] for row in rows]))
+        lines.append(f"| {name} | {made} | {len(rows)} | {refused:.2f} | {flagged:.2f} | {warned:.2f} | {median:.3f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -203,17 +237,21 @@ def _undamaged(measured: Measured) -> list[Row]:
 def damage_table(measured: Measured) -> str:
     """Each kind of damage: Dice, and what was flagged."""
     lines = [
-        "| damage | n | mean Dice | Dice < 0.8 | of them flagged | of the others flagged | image flagged |",
-        "|---|---|---|---|---|---|---|",
+        "| damage | n | mean Dice | Dice < 0.8 | of them flagged | of the others flagged | image flagged | "
+        "page-1 warning |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in dict.fromkeys(row["family"] for row in measured.of("damaged")):
-        rows = [row for row in measured.of("damaged") if row["family"] == name and "dice" in row]
+    damaged = [row for row in measured.told() if row["kind"] == "damaged"]
+    for name in dict.fromkeys(row["family"] for row in damaged):
+        rows = [row for row in damaged if row["family"] == name]
         bad = [row for row in rows if true_dice(row) < GOOD_DICE]
         good = [row for row in rows if true_dice(row) >= GOOD_DICE]
         told = [f"{share(part, lambda x: x['flagged']):.2f}" if part else "none" for part in (bad, good)]
         mean = float(np.mean([true_dice(row) for row in rows])) if rows else float("nan")
-        image = share(rows, lambda x: x["image_flagged"])
-        lines.append(f"| {name} | {len(rows)} | {mean:.3f} | {len(bad)} | {told[0]} | {told[1]} | {image:.2f} |")
+        image, warned = share(rows, lambda x: x["image_flagged"]), share(ruled(rows), lambda x: x["warned"])
+        lines.append(
+            f"| {name} | {len(rows)} | {mean:.3f} | {len(bad)} | {told[0]} | {told[1]} | {image:.2f} | {warned:.2f} |"
+        )
     return "\n".join(lines) + "\n"
 
 

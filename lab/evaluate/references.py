@@ -162,7 +162,8 @@ def predicted(folder: Path) -> dict[str, Any]:
     outcome = _json(folder / "spine-treatment-outcome-prediction.json")
     parts = [(level["level"], level) for level in report.get("levels", ())]
     parts += [(vertebra["name"], vertebra) for vertebra in report.get("vertebrae", ())]
-    parts += [(name, {"measurements": report[name]}) for name in ("alignment", "canal", "muscle") if name in report]
+    parts += [(level["level"], level) for level in report.get("muscle", {}).get("levels", ())]
+    parts += [(name, {"measurements": report[name]}) for name in ("alignment", "canal") if name in report]
     return {
         "gradings": [row for subject, part in parts for row in _grades(subject, part.get("grades", {}))],
         "measurements": [row for subject, part in parts for row in _values(subject, part["measurements"])],

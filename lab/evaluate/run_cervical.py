@@ -1,9 +1,11 @@
-"""The pack's healthy cervico-thoracic T2 volumes: cord Dice against their masks, level names at their marked points.
+"""The pack's healthy cervico-thoracic T2 volumes: cord against their masks, names, canal and cord against norms.
 
     python -m lab.evaluate.run_cervical --data ../shared/data --out docs/segmenter
 
 No vertebra or disc is labelled there: `points.csv` marks the cord at the height of C2 and of T2, which says whether the
-bodies beside it have the right name. Internal check only; these images never train anything.
+bodies beside it have the right name. The masks' own cord diameters are measured with the same ruler. Diameters are
+compared with the norms of healthy adults (spine-generic, resources/norms.json; age and sex unknown: pooled). Internal
+check only; these images never train anything.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +25,18 @@ from lab.evaluate.metrics import dice
 from spine.anatomy import Structure
 from spine.conform import conform_study
 from spine.label import label_levels
+from spine.measure import measure_levels
 from spine.pipeline import Models, open_models
 from spine.read import read_files
-from spine.records import Grid, Volume
+from spine.records import Grid, LabelledSpine, Volume
 from spine.segment import segment_volume
 
 CASES = ("11", "18", "20", "23")
+BODIES = ("C2", "C3", "C4", "C5", "C6", "C7", "T1")
+DISCS = ("C2/C3", "C3/C4", "C4/C5", "C5/C6", "C6/C7", "C7/T1")
+CANAL, CORD, HEIGHT = "canal_ap_diameter_mm", "cord_ap_diameter_mm", "disc_height_middle_mm"
+USUAL_SD = 2.0
+Sizes = dict[str, dict[str, Any]]
 
 
 def main() -> None:
@@ -59,18 +68,36 @@ def cervical_case(folder: Path, case: str, points: list[dict[str, str]], models:
         "discs": [d.level for d in spine.discs],
         "numbering": spine.numbering.method,
         "doubt": spine.numbering.doubt,
+        "cord_dice_network": None,
         "cord_dice": None,
+        "sizes": _sizes(spine, volume),
     }
     mask = folder / f"errsm_{case}_mask.nii.gz"
     if mask.exists():
         reference = on_grid(read_files(image=mask).primary.array > 0, study.primary.grid, volume)
+        result["cord_dice_network"] = round(dice(segmentation.structures == Structure.CORD, reference), 4)
         result["cord_dice"] = round(dice(spine.structures == Structure.CORD, reference), 4)
+        structures = np.where(spine.structures == Structure.CORD, Structure.CANAL, spine.structures).astype(np.uint8)
+        structures[reference] = Structure.CORD
+        masked = _sizes(replace(spine, structures=structures), volume)
+        result["mask_cord_mm"] = {name: sizes[CORD]["value"] for name, sizes in masked.items() if CORD in sizes}
     for point in points:
         if point["case"] == f"errsm_{case}":
             at = _index(point, study.primary.grid, volume)
             nearest = min(spine.vertebrae, key=lambda v: abs(v.centre[1] - at[1]), default=None)
             result[f"at_{point['level']}"] = nearest.name if nearest else None
     return result
+
+
+def _sizes(spine: LabelledSpine, volume: Volume) -> Sizes:
+    """Body or disc level -> measurement -> value, z and why there is none."""
+    found: Sizes = {}
+    for m in measure_levels(spine, volume):
+        if (m.subject in BODIES and m.name in (CANAL, CORD)) or (m.subject in DISCS and m.name == HEIGHT):
+            z = None if m.z is None else round(m.z, 2)
+            entry = {"value": None if m.value is None else round(m.value, 2), "z": z, "reason": m.not_measurable}
+            found.setdefault(m.subject, {})[m.name] = entry
+    return found
 
 
 def on_grid(array: NDArray[np.bool_], grid: Grid, volume: Volume) -> NDArray[np.bool_]:
@@ -91,14 +118,47 @@ def _index(point: dict[str, str], grid: Grid, volume: Volume) -> NDArray[np.floa
 
 
 def summary(cases: list[dict[str, Any]]) -> str:
-    """Markdown table."""
-    lines = ["| volunteer | cord Dice | body found at C2 / T2 | discs found | numbering |", "|---|---|---|---|---|"]
+    """Markdown: names and Dice, then diameters at the bodies, then disc heights."""
+    lines = [
+        "| volunteer | cord Dice of the network | cord Dice outlined again | body found at C2 / T2 | discs found |",
+        "|---|---|---|---|---|",
+    ]
     for case in cases:
-        cord = "no mask" if case["cord_dice"] is None else f"{case['cord_dice']:.3f}"
+        before, after = ("no mask" if case[k] is None else f"{case[k]:.3f}" for k in ("cord_dice_network", "cord_dice"))
         at = f"{case['at_C2']} / {case['at_T2']}" if "at_C2" in case else "not marked"
         discs = f"{len(case['discs'])}: {case['discs'][-1]} to {case['discs'][0]}" if case["discs"] else "none"
-        lines.append(f"| {case['case']} | {cord} | {at} | {discs} | {case['numbering']} |")
+        lines.append(f"| {case['case']} | {before} | {after} | {at} | {discs} |")
+    lines += [
+        "",
+        "Front to back in mm, in brackets the z-score. `mask`: the reference cord, measured in the same way.",
+        "",
+        "| volunteer | what | " + " | ".join(BODIES) + " | within 2 SD |",
+        "|---|---|" + "---|" * (len(BODIES) + 1),
+    ]
+    for case in cases:
+        for name, what in ((CANAL, "canal"), (CORD, "cord")):
+            lines.append(_row(case, name, what, BODIES))
+        masked = [case.get("mask_cord_mm", {}).get(body) for body in BODIES]
+        if any(masked):
+            lines.append(
+                f"| {case['case']} | mask | " + " | ".join("-" if v is None else f"{v:.1f}" for v in masked) + " | |"
+            )
+    lines += ["", "| volunteer | what | " + " | ".join(DISCS) + " | |", "|---|---|" + "---|" * (len(DISCS) + 1)]
+    lines += [_row(case, HEIGHT, "disc height", DISCS) for case in cases]
     return "\n".join(lines) + "\n"
+
+
+def _row(case: dict[str, Any], name: str, what: str, places: tuple[str, ...]) -> str:
+    entries = [case["sizes"].get(place, {}).get(name) for place in places]
+    scores = [e["z"] for e in entries if e and e["z"] is not None]
+    within = f"{sum(abs(z) <= USUAL_SD for z in scores)} of {len(scores)}" if scores else ""
+    return f"| {case['case']} | {what} | " + " | ".join(map(_cell, entries)) + f" | {within} |"
+
+
+def _cell(entry: dict[str, Any] | None) -> str:
+    if entry is None or entry["value"] is None:
+        return "-"
+    return f"{entry['value']:.1f}" + ("" if entry["z"] is None else f" ({entry['z']:+.1f})")
 
 
 if __name__ == "__main__":

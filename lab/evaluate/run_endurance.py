@@ -33,7 +33,7 @@ from spine.case import DONE
 
 ROOT = Path(__file__).parents[2]
 PHANTOM = ROOT / "test" / "input" / "lumbar" / "images" / "sagittal-spine-mri"
-SIZE_VOXELS = (208, 288, 3)  # columns, rows and slices of a small case: 146 x 202 x 12 mm of the phantom
+SIZE_VOXELS = (144, 160, 3)  # columns, rows and slices of a small case: 101 x 112 x 12 mm of the phantom
 NOISE_SHARE = 0.02  # standard deviation of the noise, of the brightest voxel
 BLOCK = 100  # cases a row of the memory table
 SAMPLE_SECONDS = 2.0

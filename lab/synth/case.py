@@ -13,6 +13,7 @@ import SimpleITK
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from lab.synth.axial_case import placing, write_axial
 from lab.synth.phantom import Phantom, rasterise
 from lab.synth.plan import SpinePlan, Window, rotation
 from lab.synth.render import render
@@ -29,8 +30,8 @@ TOP_VALUE = 700  # grey value of the brightest percent
 def write_case(folder: Path, seed: int) -> dict[str, Any]:
     """Write a lumbar case to `folder` and its truth to `folder`.truth.{mha,json}; returns the truth.
 
-    T2 and T1 of the same spine, `SLICES` slices, int16, compressed; a clinical record; inputs.json. The same seed
-    gives the same bytes.
+    T2 and T1 of the same spine, `SLICES` slices, int16, compressed; an axial T2 stack of the same patient, its classes
+    in `folder`.axial.truth.mha; a clinical record; inputs.json. The same seed gives the same bytes.
     """
     plan = _choose_plan(seed)
     step = (SPACING_MM[0] / 3, *SPACING_MM[1:])
@@ -43,13 +44,20 @@ def write_case(folder: Path, seed: int) -> dict[str, Any]:
             old.unlink()
         picture = render(phantom.tissues, rng, contrast, 3, SPACING_MM[1], artefacts=0.8)
         picture *= TOP_VALUE / float(np.percentile(picture, 99))
-        _write(target / f"{_uuid(rng)}.mha", np.rint(np.clip(picture, 0, 2 * TOP_VALUE)).astype(np.int16), phantom)
-    mask = _mark_partial(phantom.instances[1::3], phantom.structures[1::3])
-    _write(folder.with_name(folder.name + ".truth.mha"), mask, phantom)
-    truth = _truth_in_view(phantom, mask, seed)
-    _dump(folder.with_name(folder.name + ".truth.json"), truth)
-    _dump(folder / "clinical-information-spine.json", _clinical(plan))
-    _dump(folder / "inputs.json", _inputs(folder))
+        stored = np.rint(np.clip(picture, 0, 2 * TOP_VALUE)).astype(np.int16)
+        write_stack(target / stored_name(rng), stored, SPACING_MM)
+    stack = folder / "images" / "axial-t2-spine-mri"
+    place = placing(_window(plan), OBLIQUE_DEG)
+    write_axial(stack, folder.with_name(folder.name + ".axial.truth.mha"), plan, place, seed)
+    mask = mark_partial(phantom.instances[1::3], phantom.structures[1::3])
+    write_stack(folder.with_name(folder.name + ".truth.mha"), mask, SPACING_MM)
+    truth = truth_in_view(phantom, mask, seed)
+    dump(folder.with_name(folder.name + ".truth.json"), truth)
+    dump(folder / "clinical-information-spine.json", _clinical(plan))
+    dump(
+        folder / "inputs.json",
+        input_items(folder, ("sagittal-spine-mri", "sagittal-t1-spine-mri", "axial-t2-spine-mri")),
+    )
     return truth
 
 
@@ -92,10 +100,10 @@ def _window(plan: SpinePlan) -> Window:
     return Window((left, float(centre[1]), float(centre[2])), FIELD_MM)
 
 
-def _write(path: Path, array: NDArray[Any], phantom: Phantom) -> None:
+def write_stack(path: Path, array: NDArray[Any], spacing_mm: tuple[float, float, float]) -> None:
     """Write (slice, down, back) as a right-handed oblique sagittal stack in LPS: slices run to the patient's right."""
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array[::-1]))
-    image.SetSpacing((SPACING_MM[2], SPACING_MM[1], SPACING_MM[0]))
+    image.SetSpacing(spacing_mm[::-1])
     left, up, back = rotation(*OBLIQUE_DEG)  # rows in (left, down, back)
     axes = [_lps(back), _lps(-up), _lps(-left)]
     image.SetDirection(np.stack(axes, axis=1).ravel().tolist())
@@ -109,14 +117,15 @@ def _lps(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([vector[0], vector[2], -vector[1]])
 
 
-def _uuid(rng: Generator) -> UUID:
-    return UUID(bytes=rng.bytes(16), version=4)
+def stored_name(rng: Generator) -> str:
+    """A file name as the platform gives them."""
+    return f"{UUID(bytes=rng.bytes(16), version=4)}.mha"
 
 
-def _mark_partial(instances: NDArray[np.uint8], structures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def mark_partial(instances: NDArray[np.uint8], structures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Vertebrae whose body the upper or lower border cuts or leaves out get PARTIAL_OFFSET + label."""
     mask = instances.copy()
-    bodies = np.where(structures == Structure.BODY, instances, 0)
+    bodies = np.where(np.isin(structures, (Structure.BODY, Structure.C2, Structure.C1)), instances, 0)
     whole = {int(v) for v in np.unique(bodies)} - {int(v) for v in np.unique(bodies[:, [0, -1]])}
     for label in np.unique(instances):
         if 0 < label <= LAST_VERTEBRA and int(label) not in whole:
@@ -124,7 +133,7 @@ def _mark_partial(instances: NDArray[np.uint8], structures: NDArray[np.uint8]) -
     return mask
 
 
-def _truth_in_view(phantom: Phantom, mask: NDArray[np.uint8], seed: int) -> dict[str, Any]:
+def truth_in_view(phantom: Phantom, mask: NDArray[np.uint8], seed: int) -> dict[str, Any]:
     """The phantom's truth, of the vertebrae and discs that lie in the image."""
     seen = {int(v) for v in np.unique(mask)}
     truth = dict(phantom.truth)
@@ -167,10 +176,10 @@ def _clinical(plan: SpinePlan) -> dict[str, Any]:
     }
 
 
-def _inputs(folder: Path) -> list[dict[str, Any]]:
-    """What the platform writes to inputs.json."""
+def input_items(folder: Path, slugs: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What the platform writes to inputs.json for images in the sockets `slugs` and a clinical record."""
     items: list[dict[str, Any]] = []
-    for slug in ("sagittal-spine-mri", "sagittal-t1-spine-mri"):
+    for slug in slugs:
         path = f"images/{slug}"
         name = next((folder / path).glob("*.mha")).name
         socket = {"slug": slug, "relative_path": path, "super_kind": "Image", "kind": "Image"}
@@ -181,5 +190,6 @@ def _inputs(folder: Path) -> list[dict[str, Any]]:
     return items
 
 
-def _dump(path: Path, content: Any) -> None:
+def dump(path: Path, content: Any) -> None:
+    """Write JSON."""
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -51,9 +51,8 @@ def places(report: Mapping[str, Any]) -> Iterator[Place]:
         yield Place(vertebra["name"], structure, structure, label, vertebra["measurements"])
     yield Place("canal", canal, canal, anatomy.CANAL_LABEL, report["canal"])
     yield Place("alignment", spine, spine, None, report["alignment"])
-    for name, structure in (("muscle", code("structures", "muscle")), ("xray", spine)):
-        if set(report[name]) != {MISSING}:
-            yield Place(name, structure, structure, None, report[name])
+    for level in report["muscle"].get("levels", ()):  # its Goutallier grades have no code here
+        yield Place(f"muscle {level['level']}", code("levels", level["level"]), spine, None, level["measurements"])
     yield Place("degeneration", spine, spine, None, _degeneration(report["degeneration"]["accelerated"]))
     numbering = report["numbering"]
     certain = {"value": numbering["probability"], "unit": "1", "reference": f"numbered by: {numbering['method']}"}

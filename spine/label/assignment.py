@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from spine.label.instances import Body
 
+# Two discs that touch beside the bodies (uncinate processes, osteophytes) are one part: it is shared out between the
+# spaces that hold at least this share of it each. Of a single disc all but a rim lies in its own space.
+MIN_SPACE_SHARE = 0.2
 MAX_DISC_RATIO = 1.0  # a disc's centre is at most this many level distances from that of the nearest body
 
 
@@ -36,19 +39,40 @@ def assign_discs(
     steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
     reach_mm = MAX_DISC_RATIO * float(np.median(steps)) if len(steps) else np.inf
     groups: dict[int, list[NDArray[np.intp]]] = {}
-    for voxels in parts:
+    for voxels in [piece for part in parts for piece in _pieces(part, centres, axes, spacing_mm)]:
         centre = voxels.mean(0)[1:] * spacing_mm[1:]
         if np.linalg.norm(centre - centres, axis=1).min() > reach_mm:
             continue  # away from the column: fat, a tongue, a vessel
-        below = ((centre - centres) * axes).sum(1) > 0  # the part lies below body n
-        nearest = int(np.linalg.norm(centre - centres, axis=1).argmin())
-        upper = nearest if below[nearest] else nearest + 1
+        upper = int(_space(centre[None], centres, axes)[0])
         groups.setdefault(upper, []).append(voxels)
     discs = []
     for upper, members in sorted(groups.items()):
         largest = max(len(m) for m in members)
         discs.append((upper, np.concatenate([m for m in members if len(m) > 0.15 * largest])))
     return discs
+
+
+def _space(points_mm: NDArray[np.float64], centres: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.intp]:
+    """(m,) index of the body above each of `points_mm` (m, 2): the nearest body, or the next one up if it is below."""
+    away = points_mm[:, None] - centres
+    nearest = np.square(away).sum(-1).argmin(1)
+    below = np.take_along_axis((away * axes).sum(-1), nearest[:, None], 1)[:, 0] > 0
+    return np.asarray(np.where(below, nearest, nearest + 1))
+
+
+def _pieces(
+    part: NDArray[np.intp],
+    centres: NDArray[np.float64],
+    axes: NDArray[np.float64],
+    spacing_mm: tuple[float, float, float],
+) -> list[NDArray[np.intp]]:
+    """`part` (n, 3), or what each of several spaces between bodies holds of it."""
+    space = _space(part[:, 1:] * np.asarray(spacing_mm[1:]), centres, axes)
+    counts = np.bincount(space)
+    held = np.flatnonzero(counts >= MIN_SPACE_SHARE * len(part))
+    if len(held) < 2:
+        return [part]
+    return [part[space == n] for n in held]
 
 
 # How far a process hangs below its body, in mm downward per mm behind the canal's front: spinous processes

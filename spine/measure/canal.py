@@ -176,7 +176,7 @@ class CanalMeter:
 
 def _cord(line: CanalLine, n: int) -> dict[str, Outcome]:
     if not np.isfinite(line.cord_mm[n]):
-        return dict.fromkeys(NECK_UNITS, "the cord is not seen at this level")
+        return dict.fromkeys(NECK_UNITS, "no border between cord and fluid is seen at this level")
     cord_mm = float(line.cord_mm[n])
     return {
         "cord_ap_diameter_mm": Reading(cord_mm, note="at right angles to the canal"),

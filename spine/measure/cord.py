@@ -35,7 +35,7 @@ def measure_cord(scene: Scene, line: CanalLine, near: NDArray[np.bool_], bodies:
     """Every name of UNITS at the places `near` (n,) of the canal's line, against its indices `bodies` beside them."""
     room_mm = line.ap_mm - line.cord_mm
     if not np.isfinite(room_mm[near]).any():
-        return dict.fromkeys(UNITS, "the cord is not seen at this level")
+        return dict.fromkeys(UNITS, "no border between cord and fluid is seen at this level")
     low = int(np.where(near & np.isfinite(room_mm), room_mm, np.inf).argmin())
     usual = [m for m in bodies if np.isfinite(room_mm[m])]
     outcomes: dict[str, Outcome] = {

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spine.anatomy import CANAL_LABEL, LAST_VERTEBRA, PARTIAL_OFFSET, Structure
+from spine.quality.corridor import corridor_of
 from spine.records import Doubt, LabelledSpine, Volume
 
 PLANES_READ = 15  # slices looked at, evenly over those that hold a labelled structure
@@ -32,6 +33,7 @@ def blank_doubts(spine: LabelledSpine, volume: Volume, noise: float, limits: Map
         return ()
     planes = np.unique(np.linspace(slices[0], slices[-1], PLANES_READ).round().astype(int))
     blank = blank_map(volume, planes, noise, limits)
+    gone_mm2 = _gone_mm2(spine, volume, planes, limits)
     reach = max(1, round(limits["blank_reach_mm"] / volume.spacing_mm[1]))
     discs = spine.mask[planes]
     bodies = _bodies(discs, spine.structures[planes])
@@ -50,6 +52,9 @@ def blank_doubts(spine: LabelledSpine, volume: Volume, noise: float, limits: Map
             elif beside > limits["blank_share_max"]:
                 touched = "vertebra" if kind == BODIES else None
                 found.append(Doubt(name, touched, f"the image holds no signal right above or below {kind} {name}"))
+            elif (gone := gone_mm2[box[0], box[1]].sum(1).max()) > limits["blank_corridor_mm2"]:
+                place = f"over {gone:.0f} mm2 of the spine beside {kind} {name}"
+                found.append(Doubt(name, None, f"the image holds one value only {place} (blacked out or filled)"))
     found.sort(key=lambda doubt: doubt.structure is not None)  # what is lost whole gives the reason first
     # The narrowest place of the whole canal may be where the image is blank, or an artefact of it.
     return (*found, Doubt(WHOLE_CANAL, None, found[0].reason)) if found else ()
@@ -63,13 +68,39 @@ def blank_map(volume: Volume, planes: NDArray[np.intp], noise: float, limits: Ma
     array = volume.array[planes]
     floor = max(limits["blank_level"], limits["blank_noise_factor"] * noise)
     dark = ndimage.uniform_filter(array, (1, SMOOTH_PX, SMOOTH_PX)) < floor
-    around = (1, 3, 3)
-    filled = ndimage.maximum_filter(array, around) - ndimage.minimum_filter(array, around) < FILLED_RANGE
-    side = [max(1, round(limits["blank_square_mm"] / mm)) for mm in volume.spacing_mm[1:]]
-    opened = ndimage.grey_opening((dark | filled).astype(np.uint8), (1, *side))
+    opened = _opened(dark | _filled(array), volume, limits["blank_square_mm"])
     _, high, wide = volume.content
-    opened[:, high:], opened[:, :, wide:] = 0, 0  # padding is no part of the image
-    return np.asarray(opened > 0)
+    opened[:, high:], opened[:, :, wide:] = False, False  # padding is no part of the image
+    return opened
+
+
+def _gone_mm2(
+    spine: LabelledSpine, volume: Volume, planes: NDArray[np.intp], limits: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """(plane, down): area of the spine's corridor in each row that holds the same value over a whole square.
+
+    Vessels, bowel gas and worn discs are dark, but their noise is not taken away.
+    """
+    _, high, wide = volume.content
+    array = volume.array[planes]
+    # Fluid may be as bright as the stored numbers go: only within an outline is the largest value a fault.
+    cut_off = array >= array.max() - FILLED_RANGE
+    same = _opened(_filled(array) & ~cut_off, volume, limits["blank_square_mm"])
+    same[:, high:], same[:, :, wide:] = False, False
+    corridor = corridor_of(spine, volume, limits["blank_reach_mm"])
+    return np.asarray((same & corridor).sum(2) * volume.spacing_mm[1] * volume.spacing_mm[2], np.float64)
+
+
+def _filled(array: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(plane, down, back): where a voxel and its neighbours have the same value."""
+    around = (1, 3, 3)
+    return np.asarray(ndimage.maximum_filter(array, around) - ndimage.minimum_filter(array, around) < FILLED_RANGE)
+
+
+def _opened(inside: NDArray[np.bool_], volume: Volume, square_mm: float) -> NDArray[np.bool_]:
+    """`inside` without what a square of this side does not fit into."""
+    side = [max(1, round(square_mm / mm)) for mm in volume.spacing_mm[1:]]
+    return np.asarray(ndimage.grey_opening(inside.astype(np.uint8), (1, *side)) > 0)
 
 
 def _blank_shares(

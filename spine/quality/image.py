@@ -16,6 +16,7 @@ PLANES_READ = 5  # slices looked at, evenly over the stack
 BODY_LEVEL = 0.08  # of bright tissue: darker voxels are air, void or cortical bone; as spine.conform counts the body
 STORED_SAMPLES = 200_000  # stored voxels looked at for their grey levels
 HOUNSFIELD_TISSUE = -500.0  # below it lies air on the Hounsfield scale, where air is -1000 by definition
+SPIKE = 20.0  # the largest value over the 99.9th percentile, from which it is a fault of a few voxels
 # Immerkaer 1996, Comput Vis Image Underst 64:300, doi 10.1006/cviu.1996.0060: mask blind to planes and edges.
 NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 FINE_PX, COARSE_PX = 0.7, 2.1  # scales of the two gradients whose ratio is the sharpness
@@ -45,6 +46,7 @@ def image_features(series: Series, volume: Volume) -> dict[str, float]:
         "pixel_mm": max(series.grid.spacing_mm[axis] for axis in volume.axes[1:]),
         "oblique_deg": oblique_deg(volume),
         "dark_share": 1.0 - float(body.mean()),
+        "median_level": float(np.median(planes)),
         "noise": _noise(planes, body),
         "sharpness": _sharpness(planes),
         "contrast": float(planes[body].std()) if body.any() else 0.0,
@@ -63,15 +65,21 @@ def oblique_deg(volume: Volume) -> float:
 
 
 def _stored_features(series: Series) -> dict[str, float]:
-    """Grey levels of the stored voxels: how many, how many at the top, how many as dark as air on CT."""
+    """Stored grey levels: how many, share at the top, share as dark as air on CT, median of the others."""
     step = max(1, int(np.ceil((series.array.size / STORED_SAMPLES) ** (1 / 3))))
     sample = np.asarray(series.array[:: 1 if series.array.shape[0] < 32 else step, ::step, ::step]).ravel()
-    bright = sample > sample.min() + 0.05 * (float(sample.max()) - float(sample.min()))
+    lowest, highest = float(sample.min()), float(sample.max())
+    usual = float(np.percentile(sample, 99.9))
+    if highest - lowest > SPIKE * (usual - lowest):  # a few hot voxels are no saturation
+        highest = usual
+    bright = sample > lowest + 0.05 * (highest - lowest)
     top = np.count_nonzero(sample == sample.max())
+    tissue = sample[sample > HOUNSFIELD_TISSUE]
     return {
         "grey_levels": float(len(np.unique(sample))),
         "saturated_share": int(top) / max(int(np.count_nonzero(bright)), 1),
         "below_tissue_share": float(np.mean(sample <= HOUNSFIELD_TISSUE)),
+        "tissue_level": float(np.median(tissue)) if tissue.size else HOUNSFIELD_TISSUE,
     }
 
 

@@ -62,6 +62,8 @@ class QualityModel:
     dice: Mapping[str, Logistic]  # group -> predicted Dice
     confidence: Mapping[str, Curve]  # group -> calibration of the network's voxel probabilities
     ranges: Mapping[str, tuple[float, float]]  # image feature -> range over sound cases
+    upright: Logistic  # P(the slice is stored with the head up and the front in front)
+    upright_gate_prob: float  # below it the network looks at the slice turned, too
     limits: QualitySettings
     fits: bool = True  # whether the network that runs is the one whose failures were learnt
 
@@ -88,19 +90,22 @@ def read_quality(model_dir: Path, settings: Settings) -> QualityModel:
 def build_quality(data: Mapping[str, Any], settings: Settings) -> QualityModel:
     """The model from the parsed document `data`; KeyError, TypeError or ValueError where it is not one."""
     return QualityModel(
-        spine=_logistic(data["spine"]),
-        dice={group: _logistic(data["dice"][group]) for group in GROUPS},
+        spine=build_logistic(data["spine"]),
+        dice={group: build_logistic(data["dice"][group]) for group in GROUPS},
         confidence={
             group: Curve(tuple(data["confidence"][group]["stated"]), tuple(data["confidence"][group]["observed"]))
             for group in GROUPS
         },
         ranges={name: (float(low), float(high)) for name, (low, high) in data["ranges"].items()},
+        upright=build_logistic(data["upright"]),
+        upright_gate_prob=float(data["upright_gate_prob"]),
         limits=settings.quality,
         fits=str(data["segmenter_sha256"]) == settings.segmenter.sha256,
     )
 
 
-def _logistic(data: Mapping[str, Any]) -> Logistic:
+def build_logistic(data: Mapping[str, Any]) -> Logistic:
+    """The model in `data`; keys that only record how it was fitted are passed over. ValueError where it is none."""
     lists = {name: tuple(data[name]) for name in ("features", "mean", "scale", "weights")}
     if len({len(values) for values in lists.values()}) != 1:
         raise ValueError("lists of different lengths")

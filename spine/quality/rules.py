@@ -8,44 +8,43 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from spine.anatomy import DISC_OFFSET, FIRST_VERTEBRA, T1_LABEL, Structure, disc_level, region_of
-from spine.records import Doubt, LabelledSpine, Vertebra, Volume
+from spine.anatomy import DISC_OFFSET, FIRST_VERTEBRA, T1_LABEL, Structure, disc_level
+from spine.quality.spacing import FEW, at_the_edge, distance_mm, few_bodies_doubts
+from spine.records import Doubt, LabelledSpine, Volume
 
-MIN_BODIES = 4  # fewer have no usual distance to compare with
 SEVERAL = 2  # neighbours on either side that a body is compared with
-CORD_REASON = "the cord is learnt from synthetic images only and known to be drawn too thin"
+CORD_REASON = (
+    "the outline of the cord was checked on three healthy necks only, and was drawn too thin or too thick there"
+)
 
 
 def anatomy_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> tuple[Doubt, ...]:
     """What breaks a rule, and the findings that it touches. `limits` are those of resources/thresholds.json."""
     return (
-        *_spacing_doubts(spine, volume, limits),
-        *_size_doubts(spine, limits),
+        *distance_doubts(spine, volume, limits),
+        *_size_doubts(spine, volume, limits),
         *_disc_doubts(spine, volume, limits),
         *_canal_doubts(spine, volume, limits),
-        *_slice_doubts(spine, volume, limits),
     )
 
 
 def anatomy_flags(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> tuple[str, ...]:
-    """What is unusual but touches no single finding: sizes against names, gaps without a disc, a canal half seen."""
-    return (*_pitch_flags(spine, volume, limits), *_missing_discs(spine), *_canal_flags(spine, limits))
+    """What is unusual but touches no single finding: gaps without a disc, a canal half seen."""
+    return (*_missing_discs(spine, volume), *_canal_flags(spine, limits))
 
 
-def _distance_mm(upper: Vertebra, lower: Vertebra, volume: Volume) -> float:
-    return float(np.linalg.norm((np.array(upper.centre) - lower.centre)[1:] * volume.spacing_mm[1:]))
-
-
-def _spacing_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+def distance_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+    """Neighbours too close or too far apart: a vertebra counted twice or missed. A body cut by the edge lies nearer."""
     bodies = spine.vertebrae
-    if len(bodies) < MIN_BODIES:
-        return []
-    steps = np.array([_distance_mm(upper, lower, volume) for lower, upper in pairwise(bodies)])
+    if len(bodies) < FEW:
+        return few_bodies_doubts(spine, volume, limits)
+    edge = at_the_edge(spine, volume)
+    steps = np.array([distance_mm(upper, lower, volume) for lower, upper in pairwise(bodies)])
     found = []
     for n, (lower, upper) in enumerate(pairwise(bodies)):
         usual = float(np.median(np.delete(steps, n)[max(n - SEVERAL, 0) : n + SEVERAL]))
         ratio = steps[n] / usual if usual > 0 else 1.0
-        cut = lower.partial or upper.partial
+        cut = bool({lower.label, upper.label} & edge)
         close = ratio < limits["gap_ratio_min"] and not cut
         if close or ratio > limits["gap_ratio_max"]:
             reason = (
@@ -57,8 +56,9 @@ def _spacing_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, f
     return found
 
 
-def _size_doubts(spine: LabelledSpine, limits: Mapping[str, float]) -> list[Doubt]:
-    whole = [body for body in spine.vertebrae if not body.partial]
+def _size_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+    edge = at_the_edge(spine, volume)
+    whole = [body for body in spine.vertebrae if body.label not in edge]
     found = []
     for n, body in enumerate(whole):
         around = [other.body_voxels for other in whole[max(n - SEVERAL, 0) : n + SEVERAL + 1] if other is not body]
@@ -80,7 +80,7 @@ def _disc_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, floa
             continue
         middle = (np.array(upper.centre) + lower.centre) / 2
         aside = float(np.linalg.norm((np.array(disc.centre) - middle)[1:] * volume.spacing_mm[1:]))
-        if aside > limits["disc_aside_max"] * _distance_mm(upper, lower, volume):
+        if aside > limits["disc_aside_max"] * distance_mm(upper, lower, volume):
             found.append(Doubt(disc.level, "disc", f"the disc {disc.level} was not found between its bodies"))
     return found
 
@@ -103,7 +103,7 @@ def _canal_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, flo
     return [Doubt(None, "canal", reason)]
 
 
-def _slice_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+def slice_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
     """A single slice that leaves the canal shows its side wall as a narrow place: no diameter of it is told."""
     beside = _canal_flags(spine, limits) if volume.content[0] == 1 else []
     return [Doubt(None, "canal", f"{flag}, and the one slice may lie beside it") for flag in beside]
@@ -116,27 +116,16 @@ def cord_doubts(spine: LabelledSpine, limits: Mapping[str, float]) -> list[Doubt
     return [Doubt(None, "cord", CORD_REASON)]
 
 
-def _pitch_flags(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[str]:
-    steps: dict[str, list[float]] = {}
-    for lower, upper in pairwise(spine.vertebrae):
-        steps.setdefault(region_of(lower.label), []).append(_distance_mm(upper, lower, volume))
-    found = []
-    for region, lengths in steps.items():
-        usual, median = limits[f"pitch_{region}_mm"], float(np.median(lengths))
-        if not limits["pitch_low_share"] <= median / usual <= limits["pitch_high_share"] and len(lengths) > 1:
-            found.append(
-                f"the {region} bodies lie {median:.0f} mm apart where about {usual:.0f} mm is usual: the voxel spacing "
-                "or the names of the levels may be wrong"
-            )
-    return found
-
-
-def _missing_discs(spine: LabelledSpine) -> list[str]:
+def _missing_discs(spine: LabelledSpine, volume: Volume) -> list[str]:
+    edge = at_the_edge(spine, volume)
     seen = {disc.label - DISC_OFFSET for disc in spine.discs}
     return [
         f"no disc was found between {upper.name} and {lower.name}"
         for lower, upper in pairwise(spine.vertebrae)
-        if upper.label == lower.label + 1 and upper.label not in seen and upper.label > FIRST_VERTEBRA
+        if upper.label == lower.label + 1
+        and upper.label not in seen
+        and upper.label > FIRST_VERTEBRA
+        and upper.label not in edge
     ]
 
 

@@ -6,7 +6,8 @@ too small for two levels), by finding no vertebral body, or by the learnt probab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from spine.errors import UnusableImage
 from spine.quality.answer import answer_features
@@ -14,9 +15,13 @@ from spine.quality.blank import blank_doubts
 from spine.quality.confidence import calibrated_confidence
 from spine.quality.image import image_features
 from spine.quality.learnt import QualityModel
-from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts
+from spine.quality.naming import name_doubts
+from spine.quality.order import order_doubts
+from spine.quality.orientation import TURNED, Reader, orientation_doubt
+from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts, distance_doubts, slice_doubts
+from spine.quality.spacing import SIZES_IMPLAUSIBLE, size_doubts, spacing_doubts
 from spine.quality.thresholds import read_thresholds
-from spine.records import Doubt, LabelledSpine, Quality, Segmentation, Series, Volume
+from spine.records import Doubt, LabelledSpine, Measurement, Quality, Segmentation, Series, Volume
 
 EXPECTED = "a sagittal MR series of the spine is expected"
 OUTDATED = (
@@ -42,12 +47,19 @@ UNUSUAL: dict[str, tuple[str | None, str | None]] = {
 
 
 def judge_quality(
-    series: Series, volume: Volume, segmentation: Segmentation, spine: LabelledSpine, model: QualityModel
+    series: Series,
+    volume: Volume,
+    segmentation: Segmentation,
+    spine: LabelledSpine,
+    model: QualityModel,
+    read: Reader | None = None,
 ) -> Quality:
     """Judge the case of `series`, conformed, segmented and labelled.
 
+    `read` segments and labels a volume once more; without it the orientation of the picture is not tried.
+
     Raises:
-        UnusableImage: no spine was found in the image.
+        UnusableImage: no spine was found in the image, or it stands on its head.
     """
     limits = read_thresholds()
     image = image_features(series, volume)
@@ -55,6 +67,7 @@ def judge_quality(
     if not spine.vertebrae:
         raise UnusableImage(f"No spine was found in {series.slug}: no vertebral body was recognised; {EXPECTED}.")
     features = {**image, **answer_features(segmentation, spine, volume)}
+    turned = orientation_doubt(series.slug, features, (volume, segmentation), model, read) if read else None
     spine_prob = model.spine(features)
     if spine_prob < model.limits.refuse_below_prob:
         raise UnusableImage(
@@ -62,24 +75,51 @@ def judge_quality(
             f"{len(spine.discs)} discs is a spine with a probability of {spine_prob:.3f} only; {EXPECTED}."
         )
     predicted = {group: predict(features) for group, predict in model.dice.items()}
-    blank = blank_doubts(spine, volume, image["noise"], limits)
-    broken = anatomy_doubts(spine, volume, limits)
+    flags, doubts = ruled(series, volume, spine, image["noise"])
     return Quality(
         spine_prob=spine_prob,
         image=image,
         predicted_dice=predicted,
         confidence=calibrated_confidence(segmentation, model.confidence),
         flags=(
-            *((NO_SIGNAL,) if blank else ()),
-            *((IMPLAUSIBLE,) if broken else ()),
+            *((TURNED,) if turned else ()),
+            *flags,
             *(() if model.fits else (OUTDATED,)),
-            *_image_flags(series.slug, image, limits, model),
-            *_answer_flags(spine_prob, predicted, model),
+            *image_flags(series.slug, image, limits, model),
+            *answer_flags(spine_prob, predicted, model),
             *anatomy_flags(spine, volume, limits),
         ),
         # The first doubt that touches a finding gives its reason: the plainest comes first.
-        doubts=(*blank, *broken, *cord_doubts(spine, limits), *_dice_doubts(predicted, model)),
+        doubts=(*((turned,) if turned else ()), *doubts, *_dice_doubts(predicted, model)),
     )
+
+
+def ruled(
+    series: Series, volume: Volume, spine: LabelledSpine, noise: float
+) -> tuple[tuple[str, ...], tuple[Doubt, ...]]:
+    """(flags, doubts) that come from rules alone, whatever was learnt; `noise` as image_features measures it."""
+    limits = read_thresholds()
+    order_flags, order = order_doubts(series, volume, limits)
+    blank = blank_doubts(spine, volume, noise, limits)
+    broken = anatomy_doubts(spine, volume, limits)
+    spacing = spacing_doubts(spine, volume, limits)
+    flags = (
+        *order_flags,
+        *((NO_SIGNAL,) if blank else ()),
+        *((IMPLAUSIBLE,) if broken else ()),
+        *(doubt.reason for doubt in spacing),
+    )
+    beside, cord = slice_doubts(spine, volume, limits), cord_doubts(spine, limits)
+    names = name_doubts(spine, distance_doubts(spine, volume, limits))
+    return flags, (*order, *blank, *broken, *beside, *spacing, *cord, *names)
+
+
+def judge_sizes(quality: Quality, measurements: Sequence[Measurement]) -> Quality:
+    """`quality` with a doubt about all millimetres where many sizes lie far outside their reference."""
+    found = size_doubts(measurements, read_thresholds())
+    if not found:
+        return quality
+    return replace(quality, flags=(SIZES_IMPLAUSIBLE, *quality.flags), doubts=(*quality.doubts, *found))
 
 
 def case_dice(predicted: Mapping[str, float]) -> float:
@@ -92,18 +132,26 @@ def refuse_other_images(slug: str, image: Mapping[str, float], limits: Mapping[s
     reason = None
     if image["grey_levels"] < limits["grey_levels_min"]:
         reason = f"the image has {image['grey_levels']:.0f} grey levels only, as a segmentation mask has"
-    elif image["below_tissue_share"] > limits["air_share_max"]:
+    elif image["below_tissue_share"] > limits["air_share_max"] and _is_hounsfield(image["tissue_level"], limits):
         reason = f"{100 * image['below_tissue_share']:.0f} % of the voxels are -500 or less, as on CT"
     elif image["height_mm"] < limits["height_min_mm"] or image["depth_mm"] < limits["depth_min_mm"]:
         reason = (
             f"the image shows {image['height_mm']:.0f} mm from head to foot and {image['depth_mm']:.0f} mm from front "
             f"to back; at least {limits['height_min_mm']:.0f} and {limits['depth_min_mm']:.0f} mm are needed"
         )
+    elif image["median_level"] > limits["median_level_max"] and image["dark_share"] < limits["dark_share_min"]:
+        reason = "nearly all of the image is bright and nothing is dark, as on a negative or a radiograph"
     if reason is not None:
         raise UnusableImage(f"No spine was found in {slug}: {reason}; {EXPECTED}.")
 
 
-def _image_flags(slug: str, image: Mapping[str, float], limits: Mapping[str, float], model: QualityModel) -> list[str]:
+def _is_hounsfield(level: float, limits: Mapping[str, float]) -> bool:
+    """Whether what is no air lies where tissue lies on the Hounsfield scale, and not merely on a signed one."""
+    return limits["tissue_hu_min"] <= level <= limits["tissue_hu_max"]
+
+
+def image_flags(slug: str, image: Mapping[str, float], limits: Mapping[str, float], model: QualityModel) -> list[str]:
+    """What is unusual about the image itself."""
     found = []
     if image["pixel_mm"] > limits["pixel_max_mm"]:
         found.append(f"the samples lie {image['pixel_mm']:.1f} mm apart in the plane of the slices: detail is missing")
@@ -120,7 +168,8 @@ def _image_flags(slug: str, image: Mapping[str, float], limits: Mapping[str, flo
     return [f"{slug}: {flag}" for flag in found]
 
 
-def _answer_flags(spine_prob: float, predicted: Mapping[str, float], model: QualityModel) -> list[str]:
+def answer_flags(spine_prob: float, predicted: Mapping[str, float], model: QualityModel) -> list[str]:
+    """What is unusual about the whole answer."""
     found = []
     if spine_prob < model.limits.flag_below_prob:
         found.append(f"the image is unlike the spines learnt from: probability of a readable spine {spine_prob:.2f}")

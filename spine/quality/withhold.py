@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from spine.anatomy import C7_LABEL, DISC_LEVELS, DISC_OFFSET, disc_label
+from spine.quality.naming import NAME
+from spine.quality.order import ACROSS
+from spine.quality.spacing import SIZE
 from spine.records import Doubt, Grade, Measurement
 
 # Structures that a grade is read from.
@@ -21,11 +25,20 @@ GRADE_STRUCTURES: dict[str, frozenset[str]] = {
     "stenosis": frozenset({"disc", "canal"}),
 }
 EVERY_STRUCTURE = frozenset({"vertebra", "disc", "canal"})
-# In the neck stenosis is graded by rule from the room around the cord.
-NECK_STENOSIS = frozenset({"disc", "canal", "cord"})
+# In the neck stenosis and slip are graded by rule, from the room around the cord and from millimetres.
+NECK_STENOSIS = frozenset({"disc", "canal", "cord", SIZE})
+NECK_SLIP = frozenset({"vertebra", SIZE})
+LENGTHS = frozenset({"mm", "mm2", "mm3"})
+IN_MILLIMETRES = frozenset({"meyerding_grade"})  # without a unit, but told by a number of them
+# Taken across several slices: areas and volumes that no single sagittal slice shows.
+ACROSS_SLICES = frozenset(
+    {"disc_volume_mm3", "canal_area_mm2", "narrowest_area_mm2", "coronal_curve_hint_deg", "dural_sac_area_mm2"}
+)
+NORM = re.compile(r"(?:^|; )norm -?[\d.].*")  # what spine.measure adds to the reference of a value
 CORD_WORDS = frozenset({"cord", "subarachnoid", "kang"})
 ALIGNMENT = "alignment"
 STENOSIS, STENOSIS_NEEDS = "stenosis", "canal_ap_diameter_mm"
+SLIP = "spondylolisthesis"
 
 
 def structures_of(measurement: str) -> frozenset[str]:
@@ -40,19 +53,34 @@ def structures_of(measurement: str) -> frozenset[str]:
         found.add("canal")
     if not found or measurement == "disc_height_index":  # a height over the depth of the bodies
         found.add("vertebra")
+    if measurement in ACROSS_SLICES:
+        found.add(ACROSS)
     return frozenset(found)
 
 
 def withhold_measurements(measurements: Sequence[Measurement], doubts: Sequence[Doubt]) -> tuple[Measurement, ...]:
-    """`measurements` without the values that one of `doubts` touches."""
+    """`measurements` without values that one of `doubts` touches, and without norms of levels that may be others."""
     kept = []
     for one in measurements:
-        reason = _reason(one.subject, one.name, structures_of(one.name), doubts)
-        if reason is None or one.not_measurable is not None:
+        structures = structures_of(one.name)
+        if one.unit in LENGTHS or one.name in IN_MILLIMETRES:
+            structures |= {SIZE}
+        reason = _reason(one.subject, one.name, structures, doubts)
+        if one.not_measurable is not None:
             kept.append(one)
+        elif reason is None:
+            kept.append(_without_norm(one, _reason(one.subject, one.name, {NAME}, doubts)))
         else:
             kept.append(Measurement(one.subject, one.name, None, one.unit, not_measurable=reason))
     return tuple(kept)
+
+
+def _without_norm(one: Measurement, reason: str | None) -> Measurement:
+    """`one` without z-score, percentile and norm where the name of its level is doubtful for `reason`."""
+    if reason is None or (one.z is None and NORM.search(one.reference or "") is None):
+        return one
+    words = [NORM.sub("", one.reference or ""), f"no norm: the name of the level is doubtful, {reason}"]
+    return replace(one, z=None, percentile=None, reference="; ".join(word for word in words if word))
 
 
 def withhold_grades(
@@ -73,8 +101,8 @@ def withhold_grades(
 
 
 def _graded_from(grade: Grade) -> frozenset[str]:
-    if grade.name == STENOSIS and disc_label(grade.level) - DISC_OFFSET >= C7_LABEL:
-        return NECK_STENOSIS
+    if disc_label(grade.level) - DISC_OFFSET >= C7_LABEL and grade.name in (STENOSIS, SLIP):
+        return NECK_STENOSIS if grade.name == STENOSIS else NECK_SLIP
     return GRADE_STRUCTURES.get(grade.name, EVERY_STRUCTURE)
 
 

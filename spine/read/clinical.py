@@ -20,8 +20,8 @@ BMI_TOLERANCE_KG_M2 = 1.5  # a stated BMI may be rounded or some weeks old
 def read_clinical(path: Path, where: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The record in the JSON file `path` and flags; `where` names the file in messages.
 
-    The result holds exactly the fields that were given; `levels_planned` is always a count (a list of
-    segments becomes its length). Raises BadClinicalRecord for anything resources/clinical.schema.json forbids.
+    The result holds exactly the fields that were given; `levels_planned` is a list of segments or a whole number, as
+    it was given. Raises BadClinicalRecord for anything resources/clinical.schema.json forbids.
     """
     record = json_document(path, where, MAX_BYTES, BadClinicalRecord)
     if not isinstance(record, dict):
@@ -30,8 +30,8 @@ def read_clinical(path: Path, where: str) -> tuple[Mapping[str, Any], tuple[str,
     if faults:
         raise BadClinicalRecord(f"{where}: {_explain(faults[0], record)}")
     levels = record.get("levels_planned")
-    if levels is not None:
-        record["levels_planned"] = len(levels) if isinstance(levels, list) else int(levels)
+    if isinstance(levels, float):
+        record["levels_planned"] = int(levels)
     return record, _body_mass(record, where)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from spine.read.library import (
     execute,
     open_reader,
 )
+from spine.read.stacks import runs_of
 from spine.read.text import printable
 from spine.records import Grid, Series
 
@@ -85,17 +86,25 @@ def _numbers(text: str | None, count: int) -> NDArray[np.float64] | None:
     return values if len(values) == count and np.isfinite(values).all() else None
 
 
-def scan(files: Sequence[Path], where: str) -> list[list[Slice]]:
-    """The image slices among the DICOM `files`, one list a series. Raises UnreadableImage for a damaged file."""
+def _file_name(path: Path) -> str:
+    return printable(path.name)
+
+
+def scan(files: Sequence[Path], where: str, told: Callable[[Path], str] = _file_name) -> list[list[Slice]]:
+    """The image slices among the DICOM `files`, one list a series; `told` says how a message names one of them.
+
+    Raises UnreadableImage for a damaged file.
+    """
     if len(files) > MAX_FILES:
         raise UnusableImage(f"{where}: {len(files)} DICOM files; at most {MAX_FILES} are read.")
     groups: dict[str, list[Slice]] = {}
     for path in files:
         if _storage_class(path).startswith(NOT_IMAGES):
             continue
-        check_elements(path, f"{where}: {printable(path.name)}")
-        _, header = open_reader(path, LIBRARY, f"{where}: {printable(path.name)}")
-        found = _slices(path, header, where)
+        one = f"{where}: {told(path)}"
+        check_elements(path, one)
+        _, header = open_reader(path, LIBRARY, one)
+        found = _slices(path, header, one)
         groups.setdefault(found[0].series, []).extend(found)
     return [groups[key] for key in sorted(groups)]
 
@@ -104,7 +113,7 @@ def _slices(path: Path, header: Header, where: str) -> list[Slice]:
     """The slices in one file: one, or the frames of an enhanced image."""
     if _storage_class(path) not in ENHANCED_MR_CLASSES:
         return [Slice(path, header)]
-    frames = frame_headers(path, header, f"{where}: {printable(path.name)}")
+    frames = frame_headers(path, header, where)
     return [Slice(path, one, number) for number, one in enumerate(frames)]
 
 
@@ -167,16 +176,28 @@ def _technique(group: list[Slice]) -> str:
 
 
 def load_series(slices: list[Slice], slug: str, name: str, where: str) -> Loaded:
-    """The stack of `slices` as a Series; raises UnusableImage when they are not one evenly spaced stack."""
-    tags = safe_tags(slices[0].header.meta)
+    """The stack of `slices` as a Series (an axial one may hold several); raises UnusableImage when they are none."""
+    tags = safe_tags(slices[0].header.meta, slug)
     flags = check_content(tags, slug, where)
     _one_patient(slices, where)
-    stack, grid = _stack(slices, slug, where)
-    array, array_flags = checked_array(_voxels(stack, grid, where), slug, where)
+    parts = [_stack(run, slug, where) for run in _runs(slices, slug)]
+    voxels = [_voxels(part, grid, where) for part, grid in parts]
+    array, array_flags = checked_array(voxels[0] if len(parts) == 1 else np.concatenate(voxels), slug, where)
+    stack, grids = [one for part, _ in parts for one in part], tuple(grid for _, grid in parts)
     frames = tuple(one.frame for one in stack if one.frame is not None)
     files = (stack[0].path,) if frames else tuple(one.path for one in stack)
-    series = Series(slug, name, array, grid, tags, files, frames)
+    grid = replace(grids[0], size=(*grids[0].size[:2], len(stack)))
+    series = Series(slug, name, array, grid, tags, files, frames, grids if len(grids) > 1 else ())
     return Loaded(series, stack[0].header, (*flags, *array_flags))
+
+
+def _runs(slices: list[Slice], slug: str) -> list[list[Slice]]:
+    """The stacks in an axial series, which may be angled disc by disc; any other series is one stack."""
+    positions, cosines = [one.position_mm for one in slices], [one.cosines for one in slices]
+    equal = len({one.header.size for one in slices}) == 1 and not any(v is None for v in (*positions, *cosines))
+    if not slug.startswith("axial") or len(slices) == 1 or not equal:
+        return [slices]
+    return [[slices[index] for index in run] for run in runs_of(np.array(positions), np.array(cosines))]
 
 
 def _one_patient(slices: list[Slice], where: str) -> None:
@@ -275,8 +296,8 @@ def _even_gap(positions: NDArray[Any], along: NDArray[Any], normal: NDArray[Any]
     return float(gaps.mean())
 
 
-def check_readable(files: Sequence[Path], where: str) -> None:
-    """Raise UnreadableImage when one of `files` is not DICOM."""
+def check_readable(files: Sequence[Path], where: str, told: Callable[[Path], str] = _file_name) -> None:
+    """Raise UnreadableImage when one of `files` is not DICOM; `told` as for `scan`."""
     for path in files:
         if not is_dicom(path):
-            raise UnreadableImage(f"{where}: {printable(path.name)} is not a DICOM file.")
+            raise UnreadableImage(f"{where}: {told(path)} is not a DICOM file.")

@@ -11,7 +11,7 @@ from spine.read.clinical import read_clinical
 from spine.read.elements import is_dicom
 from spine.read.image import XRAY, Loaded, load_image, suffix_of
 from spine.read.study import AXIAL_T2, SAGITTAL, SAGITTAL_T1, assemble, readable, require_sagittal
-from spine.read.text import printable
+from spine.read.text import kind_of, printable
 from spine.records import Study
 
 
@@ -34,13 +34,20 @@ def read_files(
     for slug, path in paths.items():
         with readable(printable(path.name)):
             loaded[slug] = _load(_existing(path), slug)
-    record, flags = read_clinical(_existing(clinical), printable(clinical.name)) if clinical else (None, ())
+    if clinical is None:
+        return assemble(loaded, None, ())
+    with readable(printable(clinical.name)):
+        record, flags = read_clinical(_existing(clinical), printable(clinical.name))
     return assemble(loaded, record, flags)
 
 
 def _existing(path: Path) -> Path:
+    """`path`, where it is a file or a folder: opening a pipe would wait for its writer for ever."""
+    where = printable(str(path), 200)
     if not path.exists():
-        raise MissingInput(f"{printable(str(path), 200)}: there is no such file or folder.")
+        raise MissingInput(f"{where}: there is no such file or folder.")
+    if not path.is_file() and not path.is_dir():
+        raise MissingInput(f"{where}: a regular file or a folder is expected, not a {kind_of(path)}.")
     return path
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from spine.errors import UnusableImage
 from spine.read.headers import check_header, check_size
-from spine.read.library import TAGS, Header, execute, open_reader
+from spine.read.library import FILM_TAGS, TAGS, Header, execute, open_reader
+from spine.read.terms import known_terms
 from spine.records import Grid, Series
 
 READERS = {  # suffix -> reader of the library; named, so that a file is never tried as something else
@@ -64,7 +65,7 @@ def load_image(path: Path, suffix: str, slug: str, where: str) -> Loaded:
     check_header(path, suffix, where)
     reader, header = open_reader(path, READERS[suffix], where)
     grid = checked_grid(header, slug, where)
-    tags = safe_tags(header.meta)
+    tags = safe_tags(header.meta, slug)
     content_flags = check_content(tags, slug, where)
     array, array_flags = checked_array(execute(reader, grid.size, where), slug, where)
     return Loaded(Series(slug, path.name, array, grid, tags), header, (*content_flags, *array_flags))
@@ -139,20 +140,25 @@ def checked_array(array: NDArray[Any], slug: str, where: str) -> tuple[NDArray[A
     count = sum(int(np.count_nonzero(plane)) for plane in bad)
     if count > MAX_SHARE_NOT_FINITE * array.size:
         share = 100 * count / array.size
-        raise UnusableImage(f"{where}: {share:.1f} % of the voxels are not finite numbers; an image is expected.")
+        raise UnusableImage(
+            f"{where}: {share:.1f} % of the voxels are not finite numbers below {MAX_INTENSITY:g}; "
+            "an image is expected."
+        )
     if count:
         mask = np.stack(bad)
         array[mask] = array[~mask].min()
-        flags = (f"{slug}: {count} voxels were not finite numbers and were set to the minimum",)
+        flags = (f"{slug}: {count} voxels were not finite numbers below {MAX_INTENSITY:g} and were set to the minimum",)
     if array.min() == array.max():
         raise UnusableImage(f"{where}: the image is empty: every voxel is {array.flat[0]:g}.")
     return array, flags
 
 
-def safe_tags(meta: Mapping[str, str]) -> dict[str, str]:
+def safe_tags(meta: Mapping[str, str], slug: str = "") -> dict[str, str]:
     """The harmless DICOM facts of `meta` by our names; whatever is not a code or a number is left out."""
-    found = {name: meta[tag].strip() for name, tag in TAGS.items() if tag in meta}
-    return {name: value for name, value in found.items() if CODE.fullmatch(value)}
+    wanted = {**TAGS, **FILM_TAGS} if slug == XRAY else TAGS
+    coded = {name: meta[tag].strip() for name, tag in wanted.items() if tag in meta}
+    found = {name: known_terms(name, value) for name, value in coded.items() if CODE.fullmatch(value)}
+    return {name: value for name, value in found.items() if value}
 
 
 def check_content(tags: Mapping[str, str], slug: str, where: str) -> tuple[str, ...]:

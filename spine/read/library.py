@@ -16,6 +16,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from spine.errors import UnreadableImage, UnusableImage
+from spine.memory import STORED_VOXEL_BYTES, require_memory
 from spine.read.headers import DAMAGED
 
 HEADER_BYTES = 256 << 20  # that reading may take beyond what the process has, without the voxels
@@ -36,13 +37,23 @@ TAGS = {
     "scan_options": "0018|0022",
     "photometric": "0028|0004",
 }
+FILM_TAGS = {  # of radiographs alone: what a millimetre on them is, and from which side they were taken
+    "view_position": "0018|5101",
+    "pixel_spacing_mm": "0028|0030",
+    "imager_pixel_spacing_mm": "0018|1164",
+    "magnification": "0018|1114",
+    "spacing_calibration": "0028|0a02",
+}
 PATIENT, STUDY, FRAME_OF_REFERENCE = "0010|0020", "0020|000d", "0020|0052"  # compared, never kept
 # Compared with the clinical record; of them only the age in years and the sex are kept, where the record is silent.
 PATIENT_SEX, PATIENT_AGE, PATIENT_BIRTH_DATE, STUDY_DATE = "0010|0040", "0010|1010", "0010|0030", "0008|0020"
 PERSON = (PATIENT_SEX, PATIENT_AGE, PATIENT_BIRTH_DATE, STUDY_DATE)
 SERIES, POSITION, ORIENTATION = "0020|000e", "0020|0032", "0020|0037"  # to sort DICOM slices
 SLICE_SPACING = "0018|0088"
-TAGS_READ = (*TAGS.values(), PATIENT, STUDY, FRAME_OF_REFERENCE, *PERSON, SERIES, POSITION, ORIENTATION, SLICE_SPACING)
+TAGS_READ = (
+    *(*TAGS.values(), *FILM_TAGS.values(), *PERSON),
+    *(PATIENT, STUDY, FRAME_OF_REFERENCE, SERIES, POSITION, ORIENTATION, SLICE_SPACING),
+)
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,7 @@ def execute(reader: Any, size: tuple[int, int, int], where: str) -> NDArray[Any]
 
     Raises UnreadableImage, or MemoryError when they do not fit.
     """
+    require_memory(math.prod(size), STORED_VOXEL_BYTES, 0)
     try:
         with confined(HEADER_BYTES + COPIES * MAX_VOXEL_BYTES * math.prod(size)):
             return np.asarray(SimpleITK.GetArrayFromImage(reader.Execute())).reshape(size[::-1])

@@ -1,4 +1,8 @@
-"""The platform's input folder -> Study: inputs.json (both key generations), or the folders alone."""
+"""The platform's input folder -> Study: inputs.json (both key generations), or the folders alone.
+
+Messages name sockets and kinds of files, never a file's own name, which may be the patient's: they are logged, and a
+socket holds one image. On the command line, where a user names files, messages repeat their names (`spine.read.files`).
+"""
 
 from __future__ import annotations
 
@@ -108,15 +112,16 @@ def _relative_path(stated: Any, socket: Socket) -> str:
     return str(path)
 
 
-def _inside(input_dir: Path, relative: str) -> Path:
-    """`input_dir`/`relative`, refused where a link leads out of the input folder."""
+def _inside(input_dir: Path, relative: str, where: str = "") -> Path:
+    """`input_dir`/`relative`, refused where a link leads out of the input folder; `where` names it in the message."""
     path = input_dir / relative
     try:
         inside = path.resolve().is_relative_to(input_dir.resolve())
     except (OSError, RuntimeError):  # a link that leads to itself
         inside = False
     if not inside:
-        raise MissingInput(f"{printable(relative)}: the path leads out of the input folder; a file in it is expected.")
+        shown = where or printable(relative)
+        raise MissingInput(f"{shown}: the path leads out of the input folder; a file in it is expected.")
     return path
 
 
@@ -139,19 +144,27 @@ def _load(input_dir: Path, relative: str, slug: str) -> Loaded:
         others = f" among {len(files)} other files" if files else ""
         raise MissingInput(f"{relative}: there is no image{others}; one .mha file is expected.")
     for path in images:
-        _inside(input_dir, str(path.relative_to(input_dir)))
+        _inside(input_dir, str(path.relative_to(input_dir)), _nameless(relative, path))
     if {suffix_of(path) for path in images} == {".dcm"}:
         return _load_slices(images, relative, slug)
     if len(images) > 1:
-        names = ", ".join(printable(path.name, 40) for path in images[:3]) + (", ..." if len(images) > 3 else "")
-        raise UnusableImage(f"{relative}: there are {len(images)} images ({names}); one is expected.")
-    where = printable(str(images[0].relative_to(input_dir)), 200)
-    return load_image(images[0], suffix_of(images[0]), slug, where)
+        raise UnusableImage(f"{relative}: there are {len(images)} images; one is expected.")
+    return load_image(images[0], suffix_of(images[0]), slug, _nameless(relative, images[0]))
+
+
+def _nameless(relative: str, path: Path) -> str:
+    """How messages call the image file `path` of the socket at `relative`: by its kind."""
+    return relative if suffix_of(Path(relative)) else f"{relative}/<file>{suffix_of(path)}"
 
 
 def _load_slices(files: list[Path], relative: str, slug: str) -> Loaded:
-    dicom.check_readable(files, relative)
-    groups = dicom.scan(files, relative)
+    numbers = {path: number for number, path in enumerate(files, start=1)}
+
+    def told(path: Path) -> str:
+        return f"file {numbers[path]} of {len(files)} by name"
+
+    dicom.check_readable(files, relative, told)
+    groups = dicom.scan(files, relative, told)
     if len(groups) > 1:
         raise UnusableImage(f"{relative}: the slices belong to {len(groups)} DICOM series; one series is expected.")
     slices, flags = dicom.choose_series(groups, slug, relative)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from spine.errors import MissingInput, UnreadableImage
 from spine.read.image import XRAY, Loaded
 from spine.read.library import FRAME_OF_REFERENCE, PATIENT
 from spine.read.person import settle_person, stated_person
-from spine.records import Study
+from spine.records import Series, Study
 
 SAGITTAL, SAGITTAL_T1, AXIAL_T2, CLINICAL = (
     "sagittal-spine-mri",
@@ -50,12 +51,19 @@ def assemble(loaded: Mapping[str, Loaded], clinical: Mapping[str, Any] | None, f
     return Study(
         sagittal=series(SAGITTAL),
         sagittal_t1=series(SAGITTAL_T1),
-        axial_t2=series(AXIAL_T2),
+        axial_t2=_axial(loaded.get(AXIAL_T2), primary),
         xray=series(XRAY),
         clinical=known,
         flags=(*flags, *(flag for one in loaded.values() for flag in one.flags), *_mismatches(loaded), *person_flags),
         record_doubt=doubt,
     )
+
+
+def _axial(axial: Loaded | None, primary: Loaded) -> Series | None:
+    """The axial series, marked where the levels of `primary` cannot be looked up on it."""
+    if axial is None:
+        return None
+    return replace(axial.series, foreign_frame=_differ(FRAME_OF_REFERENCE, (axial, primary)))
 
 
 def _mismatches(loaded: Mapping[str, Loaded]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ def printable(text: str, limit: int = MAX_SHOWN) -> str:
     """`text` on one line, without control characters, at most `limit` characters."""
     clean = "".join(c if c.isprintable() else "?" for c in text)
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def kind_of(path: Path) -> str:
+    """What lies at `path` where it is no regular file, in a word for a message."""
+    mode = path.stat().st_mode
+    kinds = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"))
+    return next((name for test, name in kinds if test(mode)), "device")
 
 
 def _no_constant(name: str) -> Any:
@@ -35,6 +43,8 @@ def json_document(path: Path, where: str, max_bytes: int, error: type[InputError
 
     Raises `error` with one sentence that starts with `where`.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for its writer for ever
+        raise error(f"{where}: a regular file is expected, not a {kind_of(path)}.")
     try:
         with path.open("rb") as file:
             raw = file.read(max_bytes + 1)

@@ -23,6 +23,8 @@ from spine.records import (
 )
 from spine.report import names
 from spine.report.facts import image_sha256, input_facts, quality_facts
+from spine.report.further import further_pictures
+from spine.report.muscle_view import muscle_object
 from spine.report.values import (
     clean_text,
     grade_object,
@@ -32,6 +34,7 @@ from spine.report.values import (
     missing,
     rounded,
 )
+from spine.report.xray_view import xray_object
 
 REPORT_VERSION = "1.0"  # of the document's shape: resources/spine-degeneration-report.schema.json
 NO_DISC = "no disc was found at this level"
@@ -133,10 +136,12 @@ def _or_missing(value: Any, reason: str) -> Any:
 
 def outcome_document(advice: Advice) -> dict[str, Any]:
     """spine-treatment-outcome-prediction.json."""
+    adjacent = {"adjacent_segments": json_ready(advice.adjacent)} if advice.adjacent else {}
     return {
         "indication": clean_text(advice.indication) if advice.indication else missing("no indication was given"),
         "options": [_option_object(option) for option in advice.options],
         "caveats": json_ready(advice.caveats),
+        **adjacent,
     }
 
 
@@ -148,7 +153,9 @@ def likelihood_document(advice: Advice) -> dict[str, Any]:
     abstained = bool(given.get("abstained")) or is_missing(values["likelihood"]) or is_missing(values["interval_90"])
     if abstained:
         values |= {key: values[key] if is_missing(values[key]) else missing(reason) for key in LIKELIHOOD_KEYS[:2]}
-    return {**values, "abstained": abstained, "reason": reason if abstained else (given.get("reason") or "none")}
+    said = reason if abstained else (given.get("reason") or "none")
+    film = {"film": given["film"]} if "film" in given else {}
+    return {**values, "abstained": abstained, "reason": said, **film}
 
 
 def _abstentions(degeneration: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -198,9 +205,9 @@ def report_document(
         "vertebrae": vertebra_objects(spine, findings),
         "alignment": _with_expected(measured.get("alignment", {}), names.ALIGNMENT_MEASUREMENTS),
         "canal": _with_expected(measured.get("canal", {}), names.CANAL_MEASUREMENTS),
-        "muscle": measured.get("muscle", missing(NOT_IMPLEMENTED)),
+        "muscle": muscle_object(findings.muscle),
         "degeneration": {**_with_expected(score, names.DEGENERATION), "accelerated": {**likelihood, **more}},
-        "xray": missing(NOT_IMPLEMENTED if study.xray is not None else "no X-ray was given"),
+        "xray": xray_object(findings.xray),
         "quality": {
             **quality_facts(study, volume, segmentation, spine, findings),
             "abstentions": _abstentions(likelihood, outcome),
@@ -232,15 +239,16 @@ def compose_report(
     from spine.report.picture import draw_picture
 
     document = report_document(study, volume, segmentation, spine, findings, run)
+    further = further_pictures(findings)
     page = b""
     if html:
         from spine.report.html import render_html
 
-        page = render_html(document, study, volume, spine, findings.measurements)
+        page = render_html(document, study, volume, spine, findings.measurements, further=further)
     return Report(
         report=document,
         degeneration=likelihood_document(findings.advice),
         outcome=document["advice"],
-        pdf=render_pdf(document, draw_picture(volume, spine)),
+        pdf=render_pdf(document, draw_picture(volume, spine), further=further),
         html=page,
     )

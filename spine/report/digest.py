@@ -63,14 +63,22 @@ def is_sure(level: Document, name: str) -> bool:
 
 def slipped(report: Document) -> list[tuple[str, float]]:
     """(level, slip in mm, positive forward) where the slip measured is marked, lowest level first."""
-    found = ((level["level"], value_of(level, "slip_mm")) for level in report["levels"])
-    return [(level, value) for level, value in found if value is not None and is_marked("slip_mm", value, None)]
+    found = ((level["level"], value_of(level, "slip_mm")) for level in report["levels"] if is_slipped(level))
+    return [(level, value) for level, value in found if value is not None]
+
+
+def is_slipped(level: Document) -> bool:
+    """Whether the slip measured at this level is one beyond error; without a Meyerding grade, whether it is marked."""
+    value, grade = value_of(level, "slip_mm"), value_of(level, "meyerding_grade")
+    if grade is not None:
+        return grade >= 1
+    return value is not None and is_marked("slip_mm", value, None)
 
 
 def denies_slip(level: Document) -> bool:
     """Whether a slip was measured at this level that the grade calls absent."""
-    value, grade = value_of(level, "slip_mm"), grade_of(level, "spondylolisthesis")
-    return value is not None and grade is not None and not grade and is_marked("slip_mm", value, None)
+    grade = grade_of(level, "spondylolisthesis")
+    return grade is not None and not grade and is_slipped(level)
 
 
 def without_norms(report: Document) -> list[str]:
@@ -132,12 +140,20 @@ def _missing_pairs(report: Document) -> Iterable[tuple[str, str, str]]:
     """(reason, name, where) of everything that is missing in the findings, in the document's order."""
     groups = [(level[kind], level["level"]) for level in report["levels"] for kind in ("grades", "measurements")]
     groups += [(vertebra["measurements"], vertebra["name"]) for vertebra in report["vertebrae"]]
+    groups += [(_outlines(level["measurements"]), level["level"]) for level in report["muscle"].get("levels", ())]
     for part in ("alignment", "canal", "muscle", "xray", "degeneration"):
         groups.append(({part: report[part]} if is_missing(report[part]) else report[part], ""))
     for group, where in groups:
         for name, value in group.items():
             if is_missing(value):
                 yield value["not_measurable"], name, where
+
+
+def _outlines(measured: Document) -> dict[str, Any]:
+    """Muscles and dural sac by name, each once: what is derived from a missing area is missing with it."""
+    ending = "_area_mm2"
+    areas = {name: value for name, value in measured.items() if name.endswith(ending) and "_fat_free" not in name}
+    return {name if "dural" in name else name.removesuffix(ending): value for name, value in areas.items()}
 
 
 def missing_by_reason(report: Document) -> dict[str, dict[str, list[str]]]:

@@ -20,6 +20,7 @@ CONTRAST_RULE = (
     f"T2-like above {CONTRAST_MARGIN}, T1-like below 1/{CONTRAST_MARGIN}, undetermined between"
 )
 MIN_VOXELS = 50  # fewer voxels than this say nothing about a tissue's intensity
+XRAY_SOCKET = "lateral-spine-xray"
 INPUT_LIST, CLINICAL_SOCKET = "inputs.json", "clinical-information-spine"
 SHOWN_NAME = 60  # messages cut long names; this much of one is enough to know it again
 NOT_JUDGED = "the quality of the case was not judged"
@@ -101,9 +102,8 @@ def region_in_view(spine: LabelledSpine) -> str | None:
 def input_facts(study: Study, volume: Volume, spine: LabelledSpine, quality: Quality | None = None) -> dict[str, Any]:
     """`input` of the report. File names, identifiers and tags outside `HARMLESS_TAGS` never enter it."""
     given = (study.sagittal, study.sagittal_t1, study.axial_t2, study.xray)
-    series = [
-        _series_facts(one, "segmented" if one is study.primary else NOT_IMPLEMENTED) for one in given if one is not None
-    ]
+    purposes = {id(study.primary): "segmented", id(study.xray): "landmarks", id(study.axial_t2): "muscles"}
+    series = [_series_facts(one, purposes.get(id(one), NOT_IMPLEMENTED)) for one in given if one is not None]
     region = region_in_view(spine)
     return {
         "series": series,
@@ -160,7 +160,8 @@ def quality_facts(
             *volume.flags,
             *spine.flags,
             *_doubts(quality),
-            *implausible_sizes(findings),
+            *_of_the_film(findings, region_in_view(spine)),
+            *(() if findings.muscle is None else findings.muscle.flags),
             *disagreements(findings),
         )
     )
@@ -175,28 +176,30 @@ def quality_facts(
     }
 
 
-# A collapsed vertebra or disc moves a few values this far. A sound study had none, the same stored with 1.6 times its
-# spacing from front to back had ten.
-IMPLAUSIBLE_Z, MANY_IMPLAUSIBLE = 5.0, 6
-
-
 def _doubts(quality: Quality | None) -> list[str]:
     """Flags of the verdict, then why findings were withheld."""
     if quality is None:
         return []
-    doubts = [f"{doubt.subject}: {doubt.reason}" if doubt.subject else doubt.reason for doubt in quality.doubts]
-    return [*quality.flags, *doubts]
+    subjects: dict[str, list[str]] = {}
+    for doubt in quality.doubts:
+        subjects.setdefault(doubt.reason, []).append(doubt.subject or "")
+    told = {reason: ", ".join(dict.fromkeys(name for name in names if name)) for reason, names in subjects.items()}
+    return [*quality.flags, *(f"{names}: {reason}" if names else reason for reason, names in told.items())]
+
+
+def _of_the_film(findings: Findings, region: str | None) -> list[str]:
+    """Flags of the radiograph under the name of its socket, and where it is of another region than the MR."""
+    if findings.xray is None:
+        return []
+    flags = [f"{XRAY_SOCKET}: {flag}" for flag in findings.xray.flags]
+    if {findings.xray.region, region} == {"cervical", "lumbar"}:
+        flags.append(f"{XRAY_SOCKET}: the film shows the {findings.xray.region} spine, the MR the {region} spine")
+    return flags
 
 
 def image_sha256(series: Series) -> str:
     """Fingerprint of the voxels as stored, so that a report can be matched to its image without naming it."""
     return hashlib.sha256(np.ascontiguousarray(series.array).data).hexdigest()
-
-
-def implausible_sizes(findings: Findings) -> list[str]:
-    """A flag when many sizes lie far outside their reference: then the spacing is likelier wrong than the patient."""
-    far = [m for m in findings.measurements if m.z is not None and abs(m.z) >= IMPLAUSIBLE_Z]
-    return ["sizes_implausible"] if len(far) >= MANY_IMPLAUSIBLE else []
 
 
 def disagreements(findings: Findings) -> list[str]:

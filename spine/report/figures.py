@@ -30,7 +30,7 @@ PEOPLE_SIZE = (PEOPLE_WIDE * PERSON_WIDE, PEOPLE_HIGH * PERSON_HIGH)
 SURE, LIKELY, POSSIBLE, REST = "#0B4F8A", "#4E93CC", "#B9D7EE", "#DDE2E7"
 
 
-def _jpeg(pixels: NDArray[np.uint8]) -> Any:
+def jpeg(pixels: NDArray[np.uint8]) -> Any:
     """Pixels as a JPEG that reportlab embeds as it is: a tenth of the size of a lossless picture."""
     from PIL import Image
     from reportlab.lib.utils import ImageReader
@@ -70,7 +70,7 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     return [float(value) for value in result]
 
 
-def _halo_text(sheet: Sheet, x: float, y: float, text: str, size: float) -> None:
+def halo_text(sheet: Sheet, x: float, y: float, text: str, size: float) -> None:
     """White letters with a dark outline, readable on any grey or colour."""
     canvas, shown = sheet.canvas, printable(text)
     for mode, color in ((1, "#000000"), (0, "#FFFFFF")):
@@ -116,7 +116,7 @@ def _directions(
         ("foot", bottom, EDGE),
     )
     for name, dx, dy in places:
-        _halo_text(sheet, x + dx, y + dy, words.say(f"report.{name}"), 7.5)
+        halo_text(sheet, x + dx, y + dy, words.say(f"report.{name}"), 7.5)
 
 
 def _scale_bar(sheet: Sheet, box: tuple[float, float, float, float], width_mm: float, words: Words) -> None:
@@ -130,7 +130,7 @@ def _scale_bar(sheet: Sheet, box: tuple[float, float, float, float], width_mm: f
         sheet.canvas.setStrokeColor(color)
         sheet.canvas.setLineWidth(thick)
         sheet.canvas.line(x + 6, y + 6, x + 6 + length, y + 6)
-    _halo_text(sheet, x + 6 + length / 2, y + 13, words.say("report.scale", mm=bar_mm), 6)
+    halo_text(sheet, x + 6 + length / 2, y + 13, words.say("report.scale", mm=bar_mm), 6)
 
 
 def _name_size(marks: Sequence[Mark]) -> float:
@@ -164,7 +164,7 @@ def draw_pictures(sheet: Sheet, top: float, picture: Picture, height: float, wor
     left = MARGIN + (WIDTH - 2 * wide - GUTTER - BETWEEN) / 2
     right = left + wide + GUTTER + BETWEEN
     for x, pixels in ((left, picture.overlay), (right, picture.plain)):
-        sheet.canvas.drawImage(_jpeg(pixels), x, top - high, wide, high)
+        sheet.canvas.drawImage(jpeg(pixels), x, top - high, wide, high)
     box = (left, top - high, wide, high)
     _name_levels(sheet, box, picture.discs)
     named = [(wide * mark.x, high * (1 - mark.y)) for mark in picture.vertebrae]
@@ -173,7 +173,7 @@ def draw_pictures(sheet: Sheet, top: float, picture: Picture, height: float, wor
     closest = min(np.diff(sorted(mark.y for mark in picture.vertebrae)), default=1.0) * high
     size = float(np.clip(0.6 * closest, 4.2, 7.0))
     for mark in picture.vertebrae:
-        _halo_text(sheet, left + wide * mark.x, top - high * mark.y, mark.text[:8], size)
+        halo_text(sheet, left + wide * mark.x, top - high * mark.y, mark.text[:8], size)
     _scale_bar(sheet, (right, top - high, wide, high), picture.size_mm[0], words)
 
 

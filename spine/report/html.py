@@ -17,6 +17,7 @@ from spine.records import LabelledSpine, Measurement, Study, Volume
 from spine.report import names
 from spine.report.clinical_view import numbering_line, study_lines, table_header, table_note, trend_panels
 from spine.report.digest import Document
+from spine.report.further import NONE_FURTHER, FurtherPictures
 from spine.report.html_lines import SAME_SLICE_MM, drawn_lines, subject_places
 from spine.report.html_pictures import (
     LAYERS,
@@ -37,6 +38,7 @@ from spine.report.html_view import (
     patient_page,
     people_of,
 )
+from spine.report.muscle_html import muscle_section
 from spine.report.outcome_view import (
     accelerated_lines,
     method_lines,
@@ -48,6 +50,7 @@ from spine.report.pdf import PATIENT_LANGUAGES
 from spine.report.picture import PALETTE
 from spine.report.quality_view import doubt_line, quality_lines
 from spine.report.words import Words, read_words
+from spine.report.xray_html import film_section
 from spine.resources import RESOURCES
 
 HTML_DIR = RESOURCES / "html"
@@ -171,6 +174,7 @@ def render_html(
     spine: LabelledSpine,
     measurements: Iterable[Measurement],
     language: str = "en",
+    further: FurtherPictures = NONE_FURTHER,
 ) -> bytes:
     """The page as UTF-8; equal arguments give equal bytes.
 
@@ -181,6 +185,7 @@ def render_html(
         spine: structures and names on the grid of `volume`.
         measurements: for the ends of their lines (LPS mm); the values shown are those of `report`.
         language: of the physician's part; the patient's page comes in `PATIENT_LANGUAGES`.
+        further: radiograph and axial slice, where they were given.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -211,6 +216,8 @@ def render_html(
         thinned=_thinned(frame, words),
         levels=levels,
         others=others,
+        film=film_section(report, further.film, words),
+        muscle=muscle_section(report, further.axial, words),
         patients=[(code, other, patient_page(report, other)) for code, other in _patient_words()],
         **_physician(report, words),
     )

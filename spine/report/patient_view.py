@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from spine.report import digest, names
 from spine.report.clinical_view import Option
 from spine.report.digest import Document
+from spine.report.facts import XRAY_SOCKET
+from spine.report.muscle_view import patient_lines
 from spine.report.outcome_view import frequencies
 from spine.report.quality_view import image_doubts
 from spine.report.values import is_missing
 from spine.report.words import Words
+from spine.report.xray_view import film_sign_levels
 
 MAX_OPTIONS = 2  # pictograms on the patient's page; the physician's pages show all
 
@@ -44,8 +47,19 @@ def _looked(report: Document, words: Words) -> Section:
             + words.say("patient.disc", level=levels[0], upper=upper, lower=lower)
             + " "
             + words.say("patient.letters"),
+            *_film(report, words),
         ),
     )
+
+
+def _film(report: Document, words: Words) -> tuple[str, ...]:
+    """A word on the radiograph, where one was given."""
+    if is_missing(report["xray"]):
+        given = any(series["slug"] == XRAY_SOCKET for series in report["input"]["series"])
+        return (words.say("patient.xray_none"),) if given else ()
+    said = words.say("patient.xray", region=words.name("patient.regions", report["xray"]["region"]))
+    worn = film_sign_levels(report)
+    return (f"{said} {words.say('patient.xray_wear', levels=words.listing(worn))}" if worn else said,)
 
 
 def _told(report: Document, name: str, key: str, levels: list[str], words: Words) -> str:
@@ -92,6 +106,7 @@ def _graded_bullets(report: Document, words: Words) -> list[str]:
     flags["spondylolisthesis"] = [level for level in flags["spondylolisthesis"] if level not in slipped]
     bullets += _slip_bullets(report, words)
     bullets += [_told(report, name, f"patient.flags.{name}", levels, words) for name, levels in flags.items() if levels]
+    bullets += patient_lines(report, words)
     complete = all(digest.grade_of(level, name) is not None for level in report["levels"] for name in names.GRADES)
     if not any(flags.values()) and not slipped and complete:
         bullets.append(words.say("patient.no_flags"))

@@ -16,6 +16,8 @@ from spine.report.clinical_view import (
     trend_panels,
 )
 from spine.report.digest import Document
+from spine.report.further import NONE_FURTHER, FurtherPictures
+from spine.report.muscle_page import draw_muscle
 from spine.report.outcome_view import (
     accelerated_lines,
     method_lines,
@@ -46,6 +48,7 @@ from spine.report.sheet import (
     printable,
 )
 from spine.report.words import Words, read_words
+from spine.report.xray_page import draw_film_page
 
 PATIENT_LANGUAGES = ("en", "nl")
 COLUMN_MM = (14, 18, 52, 18, 16, 18, 17, 15, 12)  # of the findings table: 180 in all
@@ -193,7 +196,7 @@ def _option_block(sheet: Sheet, pair: Sequence[Option]) -> None:
 
 
 def _options(sheet: Sheet, report: Document, words: Words) -> None:
-    sheet.heading(words.say("report.options"))
+    sheet.heading(words.say("report.options"), keep=figures.PEOPLE_SIZE[1] + 70)
     options = treatment_options(report, words)
     if not options:
         sheet.flow(paragraph(no_option_line(report, words), SMALL), 2)
@@ -298,8 +301,13 @@ def _patient_options(sheet: Sheet, options: Sequence[Option], scale: float) -> N
     sheet.block(title_high + figures.PEOPLE_SIZE[1] + text_high + 6, draw, 3)
 
 
-def render_pdf(report: Document, picture: Picture, language: str = "en") -> bytes:
-    """A4 pages as bytes; equal arguments give equal bytes. `language` is that of the physician's pages."""
+def render_pdf(
+    report: Document, picture: Picture, language: str = "en", further: FurtherPictures = NONE_FURTHER
+) -> bytes:
+    """A4 pages as bytes; equal arguments give equal bytes. `language` is that of the physician's pages.
+
+    `further` holds the axial slice, which stands above the trends, and the radiograph, which has a page of its own.
+    """
     words = read_words(language)
     sheet = Sheet(
         words.say("report.title"),
@@ -308,9 +316,12 @@ def render_pdf(report: Document, picture: Picture, language: str = "en") -> byte
     )
     _first_page(sheet, report, picture, words)
     sheet.keep(SECOND_PAGE)
+    draw_muscle(sheet, report, further.axial, words)
     _trends(sheet, report, words)
     _options(sheet, report, words)
     _small_print(sheet, report, words)
+    if further.film is not None:
+        draw_film_page(sheet, report, further.film, words)
     for patient_language in PATIENT_LANGUAGES:
         _patient_page(sheet, report, read_words(patient_language))
     return sheet.finish()

@@ -7,26 +7,8 @@ from collections.abc import Mapping
 
 from spine.report.digest import Document
 from spine.report.words import Words
+from spine.warned import warns
 
-# How the flags begin that speak of the images or of all outlines (spine/quality/verdict.py writes them); the others
-# speak of single levels and stand in the list of flags only.
-DOUBTFUL_STARTS = (
-    "the image ",
-    "the brightness ",
-    "more of the image ",
-    "neighbouring slices ",
-    "opposite borders ",
-    "the samples lie ",
-    "the outlines are doubtful",
-    "the outline of ",
-    "the lumbar bodies lie ",
-    "the thoracic bodies lie ",
-    "the cervical bodies lie ",
-    "the series carry different patient identifiers",
-    "the MR series lie in different frames",
-    "its slices state more than one",
-)
-DOUBTFUL_FLAGS = ("part_without_signal", "outlines_implausible", "sizes_implausible")  # the same, by their short names
 FEATURE = re.compile(r"\((\w+) (?=-?[\d.]+, (?:least|most) )")  # '(slice_correlation 0.65, least 0.76)'
 
 
@@ -37,8 +19,7 @@ def _without_series(flag: str, report: Document) -> str:
 
 def image_doubts(report: Document) -> list[str]:
     """Flags of the document that say that the images or all outlines are doubtful, in its order."""
-    flags = (_without_series(str(flag), report) for flag in report["quality"]["flags"])
-    return [flag for flag in flags if flag in DOUBTFUL_FLAGS or flag.startswith((*DOUBTFUL_STARTS, "image_"))]
+    return [flag for flag in (_without_series(str(flag), report) for flag in report["quality"]["flags"]) if warns(flag)]
 
 
 def doubt_line(report: Document, words: Words) -> str:

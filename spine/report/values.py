@@ -78,7 +78,15 @@ def measurement_object(measurement: Measurement) -> dict[str, Any]:
         "z": _optional(measurement.z, NO_REFERENCE, "deg"),
         "percentile": _optional(measurement.percentile, NO_REFERENCE, "%"),
         "reference": clean_text(measurement.reference) if measurement.reference else NO_REFERENCE,
+        **_interval(measurement),
     }
+
+
+def _interval(measurement: Measurement) -> dict[str, Any]:
+    """`interval_90` of a measurement whose error is known; nothing else states one."""
+    if measurement.interval_90 is None:
+        return {}
+    return {"interval_90": [rounded(end, measurement.unit) for end in measurement.interval_90]}
 
 
 def grade_object(grade: Grade) -> dict[str, Any]:

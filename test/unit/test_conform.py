@@ -12,6 +12,8 @@ from spine.conform import (
     conform_series,
     conform_study,
     from_canonical,
+    intensity_offset,
+    intensity_scale,
     interpolation_matrix,
     resampling_matrix,
     restore,
@@ -169,6 +171,31 @@ def test_every_kind_of_number_gives_the_same_scale(kind):
     volume = conform_series(series(array.astype(kind)), GRID)
     expected = conform_series(series(array.astype(np.float32) * 7), GRID)
     np.testing.assert_allclose(volume.array, expected.array, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1.0, -1000.0), (0.5, -200.0), (3.0, 700.0), (1.0, -32768.0)])
+def test_scale_and_offset_of_the_stored_numbers_change_nothing(factor, offset):
+    rng = np.random.default_rng(0)
+    array = np.where(rng.random((3, 60, 60)) < 0.3, 0, rng.integers(0, 800, (3, 60, 60))).astype(np.float64)
+    plain = conform_series(series(array), GRID).array
+    moved = conform_series(series(factor * array + offset), GRID).array
+    np.testing.assert_allclose(moved, plain, atol=2e-4)
+
+
+def test_an_image_whose_minimum_is_zero_is_left_as_it_is():
+    array = np.random.default_rng(0).integers(0, 800, (3, 60, 60)).astype(np.int16)
+    array[0, 0, 0] = 0
+    assert intensity_offset(array) == 0.0
+    matrix = resampling_matrix(60, 0.8, 0.8)
+    plane = (matrix @ array[1].astype(np.float32) @ matrix.T) * np.float32(intensity_scale(array))
+    np.testing.assert_array_equal(conform_series(series(array), GRID).array[1, :60, :60], np.clip(plane, 0, 2.5))
+
+
+def test_a_few_voxels_below_zero_are_no_offset():
+    array = np.random.default_rng(0).integers(0, 800, (3, 60, 60)).astype(np.int16)
+    array[array < 100] = 0
+    array[0, 0, 0] = -32768
+    assert intensity_offset(array) == 0.0
 
 
 def test_one_slice_is_flagged():

@@ -231,3 +231,13 @@ def test_a_vessel_in_front_of_the_lower_bodies_is_no_canal():
     spine = label(structures)
     assert [v.name for v in spine.vertebrae] == ["L5", "L4", "L3", "L2", "L1", "T12"]
     assert (spine.mask[2:5, 195:300, 40:52] != CANAL_LABEL).all()
+
+
+def test_discs_that_touch_beside_the_bodies_stay_two_discs():
+    structures = column(6)
+    structures[1, 60:140, 76:84] = Structure.DISC  # a bridge over the side of a body joins the discs above and below it
+    structures[1, 60:140, 70:76] = Structure.DISC
+    spine = label(structures)
+    assert [d.level for d in spine.discs] == ["L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2", "T12/L1"]
+    sizes = [d.voxels for d in spine.discs]
+    assert max(sizes) < 2 * min(sizes)

@@ -18,7 +18,8 @@ from spine.quality.blank import blank_doubts
 from spine.quality.confidence import calibrated_confidence
 from spine.quality.image import image_features
 from spine.quality.learnt import GROUPS, Curve, Logistic, QualityModel
-from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts
+from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts, slice_doubts
+from spine.quality.spacing import pitch_flags
 from spine.quality.thresholds import read_thresholds
 from spine.quality.withhold import structures_of
 from spine.records import (
@@ -60,7 +61,8 @@ def texture(slices=3, seed=0):
     """Tissue everywhere: smooth structures between 0.3 and 1."""
     smooth = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 1, (ROWS, COLUMNS)), 4)
     plane = 0.3 + 0.7 * (smooth - smooth.min()) / np.ptp(smooth)
-    return np.repeat(plane[None], slices, 0).astype(np.float32)
+    drift = ndimage.gaussian_filter(np.random.default_rng(seed + 1).normal(0, 1, (ROWS, COLUMNS)), 4)
+    return np.stack([plane + 0.05 * s * drift for s in range(slices)]).astype(np.float32)  # no slice is another's copy
 
 
 def features(array, series=None):
@@ -168,6 +170,7 @@ def test_a_sound_spine_breaks_no_rule():
     _, spine, volume = spine_of()
     assert anatomy_doubts(spine, volume, LIMITS) == ()
     assert anatomy_flags(spine, volume, LIMITS) == ()
+    assert pitch_flags(spine, volume, LIMITS) == []
 
 
 def test_bodies_too_close_or_too_far_apart_are_doubted():
@@ -203,7 +206,7 @@ def test_a_canal_as_wide_as_a_belly_is_doubted():
 def test_unusual_distances_missing_discs_and_half_a_canal_are_flagged():
     _, spine, volume = spine_of()
     small = replace(volume, spacing_mm=(4.0, 0.3, 0.3))
-    assert "the lumbar bodies lie 13 mm apart" in anatomy_flags(spine, small, LIMITS)[0]
+    assert "the lumbar bodies lie 13 mm apart" in pitch_flags(spine, small, LIMITS)[0]
     assert anatomy_flags(replace(spine, discs=spine.discs[1:]), volume, LIMITS) == (
         "no disc was found between L4 and L5",
     )
@@ -214,21 +217,22 @@ def test_unusual_distances_missing_discs_and_half_a_canal_are_flagged():
 
 def test_a_single_slice_that_leaves_the_canal_gives_no_canal():
     _, spine, _ = spine_of()
-    assert anatomy_doubts(replace(spine, structures=spine.structures[:1]), volume_of(texture(1)), LIMITS) == ()
+    assert slice_doubts(replace(spine, structures=spine.structures[:1]), volume_of(texture(1)), LIMITS) == []
     half = np.where(np.indices(spine.structures.shape)[1] > 230, spine.structures, 0).astype(np.uint8)[:1]
-    doubts = anatomy_doubts(replace(spine, structures=half), volume_of(texture(1)), LIMITS)
+    doubts = slice_doubts(replace(spine, structures=half), volume_of(texture(1)), LIMITS)
     assert [(d.subject, d.structure) for d in doubts] == [(None, "canal")]
     assert doubts[0].reason.endswith("of the vertebrae in view only, and the one slice may lie beside it")
 
 
 def test_every_measurement_knows_its_structures():
     for name in (*names.DISC_MEASUREMENTS, *names.VERTEBRA_MEASUREMENTS, *names.ALIGNMENT_MEASUREMENTS):
-        assert structures_of(name) <= {"vertebra", "disc", "canal"}
+        assert structures_of(name) <= {"vertebra", "disc", "canal", "slices"}
         assert structures_of(name)
     assert structures_of("disc_csf_signal_ratio") == {"disc", "canal"}
     assert structures_of("disc_height_index") == {"disc", "vertebra"}
     assert structures_of("slip_mm") == structures_of("body_wedge_deg") == {"vertebra"}
-    assert structures_of("narrowest_ap_diameter_mm") == structures_of("canal_area_mm2") == {"canal"}
+    assert structures_of("narrowest_ap_diameter_mm") == {"canal"}
+    assert structures_of("canal_area_mm2") == {"canal", "slices"}
 
 
 def measurement(subject, name):
@@ -277,7 +281,13 @@ def model(spine_prob=0.99, dice=0.9, **changes):
     limits = QualitySettings("quality.json", "", 0.1, 0.5, 0.8, 0.7)
     curve = Curve((0.0, 1.0), (0.0, 0.5))
     whole = QualityModel(
-        constant(spine_prob), dict.fromkeys(GROUPS, constant(dice)), dict.fromkeys(GROUPS, curve), wide, limits
+        constant(spine_prob),
+        dict.fromkeys(GROUPS, constant(dice)),
+        dict.fromkeys(GROUPS, curve),
+        wide,
+        upright=constant(0.99),
+        upright_gate_prob=0.5,
+        limits=limits,
     )
     return replace(whole, **changes)
 
@@ -313,7 +323,8 @@ def test_calibration_leaves_out_what_was_not_found():
     ("array", "reason"),
     [
         ((texture() > 0.6).astype(np.float32), "the image has 2 grey levels only, as a segmentation mask has"),
-        (texture() - 0.9 - 0.6 * (texture() < 0.5), "% of the voxels are -500 or less, as on CT"),
+        (np.where(texture() < 0.5, -1.0, texture() - 0.6), "% of the voxels are -500 or less, as on CT"),
+        (0.3 + 0.7 * texture(), "nearly all of the image is bright and nothing is dark, as on a negative"),
         (texture()[:, :60], "the image shows 48 mm from head to foot and 160 mm from front to back"),
     ],
 )

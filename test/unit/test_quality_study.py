@@ -101,11 +101,15 @@ def rows(split, count=25):
     for n in range(count):
         for kind in ("sound", "damaged", "foreign"):
             good = {"sound": 0.95, "foreign": 0.05}.get(kind, float(rng.uniform(0.3, 0.95)))
-            features = {name: float(rng.normal(0, 0.05)) for name in sorted({*SPINE_FEATURES, *DICE_FEATURES, *UNUSUAL})}
+            features = {
+                name: float(rng.normal(0, 0.05)) for name in sorted({*SPINE_FEATURES, *DICE_FEATURES, *UNUSUAL})
+            }
             features["margin"] = good + float(rng.normal(0, 0.02))
+            features |= {"pixel_mm": 0.8, "slice_mm": 4.0, "oblique_deg": 0.0}
             row = {
                 "name": f"{kind} {n}", "patient": f"{split}{n}", "source": "made", "split": split, "kind": kind,
                 "family": "" if kind == "sound" else "x", "strength": 0.0, "refused": "", "features": features,
+                "flags": [],
             }  # fmt: skip
             if kind != "foreign":
                 voxels = np.full(BINS, 100)

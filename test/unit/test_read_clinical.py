@@ -91,9 +91,9 @@ def test_choices(tmp_path, field):
         assert sentence(tmp_path, {field: value}) == f"{field} is {json.dumps(value)}; {CHOICES[field]} is expected."
 
 
-def test_levels_planned_become_a_count(tmp_path):
-    for value, count in ((1, 1), (10, 10), (2.0, 2), (["L4/L5"], 1), (["L5/S1", "L4/L5", "C7/T1"], 3)):
-        assert read(tmp_path, {"levels_planned": value})[0] == {"levels_planned": count}
+def test_levels_planned_are_named_or_counted(tmp_path):
+    for value, kept in ((1, 1), (10, 10), (2.0, 2), (["L4/L5"], ["L4/L5"]), (["C5/C6", "C7/T1"], ["C5/C6", "C7/T1"])):
+        assert read(tmp_path, {"levels_planned": value})[0] == {"levels_planned": kept}
     for value in (0, 11, 1.5, "L4/L5", True, [], ["L4/L5", "L4/L5"], ["L4"], [4], ["L4/L5"] * 11):
         text = sentence(tmp_path, {"levels_planned": value})
         assert text.startswith("levels_planned is ")

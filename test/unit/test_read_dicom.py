@@ -260,7 +260,7 @@ def test_what_is_not_dicom_in_the_platforms_folder(tmp_path):
     (tmp_path / FOLDER / "9.dcm").write_bytes(b"hello")
     with pytest.raises(UnreadableImage) as caught:
         read_study(tmp_path)
-    assert str(caught.value) == f"{FOLDER}: 9.dcm is not a DICOM file."
+    assert str(caught.value) == f"{FOLDER}: file 7 of 7 by name is not a DICOM file."
 
 
 def test_documents_beside_the_images_are_passed_over(tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,7 @@ def test_links_out_of_the_folder_are_refused(tmp_path):
     folder.mkdir(parents=True)
     (folder / "a.mha").symlink_to(image)
     tail = "the path leads out of the input folder; a file in it is expected."
-    assert sentence(case) == f"images/sagittal-spine-mri/a.mha: {tail}"
+    assert sentence(case) == f"images/sagittal-spine-mri/<file>.mha: {tail}"
     (folder / "a.mha").unlink()
     folder.rmdir()
     folder.symlink_to(outside / PATHS[SAGITTAL])
@@ -212,9 +213,7 @@ def test_the_input_folder_and_links_inside_it_may_be_links(tmp_path):
 def test_two_images_in_one_folder(tmp_path):
     put(tmp_path, SAGITTAL)
     (tmp_path / PATHS[SAGITTAL] / "b.mha").write_bytes(b"")
-    assert sentence(tmp_path, UnusableImage) == (
-        "images/sagittal-spine-mri: there are 2 images (b.mha, sagi-42.mha); one is expected."
-    )
+    assert sentence(tmp_path, UnusableImage) == ("images/sagittal-spine-mri: there are 2 images; one is expected.")
 
 
 def test_other_files_beside_the_image_are_passed_over(tmp_path):
@@ -255,9 +254,32 @@ def test_empty_folders_of_a_hand_made_case_are_empty_sockets(tmp_path):
     assert (study.sagittal, study.axial_t2, study.xray) == (None, None, None)
 
 
-def test_messages_name_the_file_as_the_platform_does(tmp_path):
+def test_messages_name_the_socket_and_not_the_file(tmp_path):
     put(tmp_path, SAGITTAL)
     put(tmp_path, AXIAL)
     path = tmp_path / PATHS[AXIAL] / "axia-42.mha"
     path.write_bytes(path.read_bytes()[:-10])
-    assert sentence(tmp_path, UnreadableImage) == "images/axial-t2-spine-mri/axia-42.mha: the file is truncated."
+    assert sentence(tmp_path, UnreadableImage) == "images/axial-t2-spine-mri/<file>.mha: the file is truncated."
+
+
+@pytest.mark.parametrize("name", ["inputs.json", PATHS[CLINICAL], f"{PATHS[SAGITTAL]}/b.mha", PATHS[SAGITTAL]])
+def test_a_pipe_is_never_opened(tmp_path, name):
+    """Opening one waits for its writer for ever."""
+    if name != PATHS[SAGITTAL]:
+        put(tmp_path, SAGITTAL)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    if name == "inputs.json":
+        assert sentence(tmp_path) == "inputs.json: a regular file is expected, not a pipe."
+    elif name == PATHS[SAGITTAL]:
+        assert "there is no sagittal MR series" in sentence(tmp_path)
+    else:  # passed over like any file that is no input
+        study = read_study(tmp_path)
+        assert (study.clinical, study.sagittal.name) == (None, "sagi-42.mha")
+
+
+def test_a_pipe_that_is_listed_is_refused(tmp_path):
+    put(tmp_path, SAGITTAL)
+    list_inputs(tmp_path, item(SAGITTAL), item(CLINICAL))
+    os.mkfifo(tmp_path / PATHS[CLINICAL])
+    assert "the file is missing" in sentence(tmp_path)

@@ -66,6 +66,19 @@ def test_environment_is_made_once_and_made_anew_when_its_requirements_change(tmp
     assert made == [True, False, True]
 
 
+def test_the_runtime_is_installed_by_hash_where_there_are_hashes(tmp_path: Path) -> None:
+    folder, python = tmp_path / "environment", stand_in_python(tmp_path)
+    made = []
+    for system in ("Linux x86_64", "Darwin arm64"):
+        (tmp_path / "uname").write_text(f"#!/bin/sh\necho {system}\n", encoding="utf-8")
+        (tmp_path / "uname").chmod(0o755)
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        assert call("./environment.sh", folder, "runtime", PYTHON=str(python), PATH=path).returncode == 0
+        made.append((folder / "made-from").read_text(encoding="utf-8").splitlines()[1:4])
+    assert made[0] == ["--no-deps", "--require-hashes", "-r"]
+    assert made[1] == ["--no-deps", "-r", "requirements.txt"]
+
+
 def test_environment_says_what_could_not_be_installed_and_starts_again(tmp_path: Path) -> None:
     folder, python = tmp_path / "environment", stand_in_python(tmp_path)
     for _ in range(2):

@@ -98,7 +98,7 @@ def test_the_bundled_case_is_what_seed_7_gives(tmp_path: Path):
     kept = sorted(
         str(path.relative_to(BUNDLED.parent)) for path in BUNDLED.parent.rglob("lumbar*/**/*") if path.is_file()
     )
-    assert made == sorted([*kept, "lumbar.truth.json", "lumbar.truth.mha"])
+    assert made == sorted([*kept, "lumbar.axial.truth.mha", "lumbar.truth.json", "lumbar.truth.mha"])
     assert sum((BUNDLED.parent / name).stat().st_size for name in made) < 6e6
     assert json.loads((BUNDLED.parent / "lumbar.truth.json").read_text()).keys() == truth.keys()
     for name in made:
@@ -109,6 +109,7 @@ def test_the_bundled_case_is_what_seed_7_gives(tmp_path: Path):
     assert [item["socket"]["slug"] for item in items] == [
         "sagittal-spine-mri",
         "sagittal-t1-spine-mri",
+        "axial-t2-spine-mri",
         "clinical-information-spine",
     ]
 

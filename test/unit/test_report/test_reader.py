@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from pypdf import PdfReader
 
-from spine.quality.verdict import UNUSUAL, _answer_flags
+from spine.quality.verdict import UNUSUAL, answer_flags
 from spine.records import Grade, Measurement
 from spine.report import digest
 from spine.report.clinical_view import findings_table
@@ -123,7 +123,7 @@ def test_every_flag_of_a_doubtful_image_is_known_and_put_at_the_head(make_full_c
     limits = SimpleNamespace(limits=SimpleNamespace(flag_below_prob=0.7, flag_below_dice=0.8))
     slug = case.study.primary.slug
     flags = [f"{slug}: {text} than in the cases learnt from" for pair in UNUSUAL.values() for text in pair if text]
-    flags += _answer_flags(0.5, {"disc": 0.5}, limits)
+    flags += answer_flags(0.5, {"disc": 0.5}, limits)
     document = report_document(*case.arguments())
     assert doubt_line(document, EN) == ""
     level_flags = ["no disc was found between L1 and L2", "L1/L2: L1 and L2 lie 14 mm apart"]

@@ -1,0 +1,39 @@
+"""Which level names may be wrong: those counted across a break in the column, or all where the count itself is unsure.
+
+Values stay; what is compared with the norm of the named level is taken back (withhold.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from spine.anatomy import DISC_OFFSET, disc_level
+from spine.records import Doubt, LabelledSpine
+
+NAME = "name"  # structure of a doubt about the name of a level: its norms do not apply
+UP, DOWN = "sacrum", "axis"  # methods of numbering: counted upward, counted downward
+
+
+def name_doubts(spine: LabelledSpine, broken: Iterable[Doubt]) -> list[Doubt]:
+    """Doubts about the names of the levels beyond a break, and about all where the numbering has a doubt of its own.
+
+    `broken` are doubts about distances of neighbouring bodies; those about a level say where the column breaks.
+    """
+    levels = [disc_level(DISC_OFFSET + body.label) for body in spine.vertebrae[1:]]
+    told = {doubt.subject: doubt.reason for doubt in broken if doubt.structure is None and doubt.subject in levels}
+    breaks = [n for n, level in enumerate(levels) if level in told]  # between body n and body n + 1, lowest first
+    if not breaks:
+        return [] if spine.numbering.doubt is None else [Doubt(None, NAME, _sentence(spine.numbering.doubt))]
+    names = [body.name for body in spine.vertebrae]
+    if spine.numbering.method == UP:
+        doubtful: Sequence[str] = names[breaks[0] + 1 :]
+    elif spine.numbering.method == DOWN:
+        doubtful = names[: breaks[-1] + 1]
+    else:
+        return [Doubt(None, NAME, told[levels[breaks[0]]])]
+    return [Doubt(name, NAME, f"counted across a break: {told[levels[breaks[0]]]}") for name in doubtful]
+
+
+def _sentence(doubt: str) -> str:
+    """A sentence as the phrase that follows a colon."""
+    return doubt[:1].lower() + doubt[1:].rstrip(".")
