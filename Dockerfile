@@ -45,7 +45,7 @@ RUN python -m pip uninstall --yes --root-user-action ignore --disable-pip-versio
 COPY --from=packages /packages /usr/local
 # Byte code of the standard library's modules that are used; the official base has none.
 RUN python -W ignore -c "import openvino, SimpleITK, cc3d, jsonschema, tqdm, reportlab.pdfgen.canvas, scipy.stats, \
-    http.server, argparse, logging, multiprocessing, tempfile, zipfile, gzip"
+    http.server, argparse, logging, multiprocessing, tempfile, zipfile, gzip, xml.sax.saxutils"
 COPY --from=application /opt/app /opt/app
 ENV HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/app

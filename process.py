@@ -20,6 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's matrices are small: its threads only wait and spin
     from spine import case, memory
 
+    case.reserve_streams()
+
     def load() -> Any:
         memory.require_memory(0, fixed_bytes=memory.START_BYTES)
         from spine import pipeline

@@ -20,7 +20,13 @@ from spine.records import Report
 DONE, SOFTWARE_FAILED, INTERRUPTED, TERMINATED = 0, 3, 130, 143
 LOADING = "loading the models"  # what happens before the first stage
 # How libraries that have no MemoryError say so.
-OUT_OF_MEMORY = ("failed to map segment", "Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc")
+OUT_OF_MEMORY = (
+    "failed to map segment",
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "bad_alloc",
+    "can't alloc",
+)
 # Stages that hold the images' headers and the names of files: what a library says there may tell who the patient is.
 NAMES_AT_HAND = ("read", "export")
 MAX_SENTENCE = 1_000  # characters of a message that go to a user
@@ -116,15 +122,18 @@ def run_case(work: Callable[[], Report], output_dir: Path, progress: Progress) -
 
     Never raises: whatever happens is told by the Outcome.
     """
-    from spine.write import clear_outputs, discard_outputs
-
+    discard: Callable[[Path], None] | None = None
     try:
+        from spine.write import clear_outputs, discard_outputs  # heavy: with little memory this alone may fail
+
+        discard = discard_outputs
         clear_outputs(output_dir)
         with progress.stop.interruptible():
             report = work()
         return Outcome(DONE, "", report)
     except BaseException as fault:
-        discard_outputs(output_dir)
+        if discard is not None:
+            discard(output_dir)
         code, sentence = explain(fault, progress.stage)
         return Outcome(code, sentence, trace="".join(traceback.format_exception(fault)))
     finally:
@@ -154,6 +163,18 @@ def summary(report: Report, output_dir: Path) -> tuple[str, ...]:
 
     where = f"Results: {output_dir} (spine-report.pdf, spine-degeneration-report.json, segmentation in images)."
     return (*summary_lines(report.report), where)
+
+
+def reserve_streams() -> None:
+    """Open the null device for each of the standard streams that is closed: no file may take its number.
+
+    What is written to the error stream's number would go into that file.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
 
 
 def say(stream: TextIO | None, text: str) -> None:

@@ -115,7 +115,12 @@ def test_every_number_of_the_findings_table_is_that_of_the_json_report(case):
         grade = level["grades"]["pfirrmann"]
         assert cells[0].startswith(str(grade.get("grade", "n.m.")))
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
-    assert headings[:3] == ["Findings by level", "Key measurements along the spine", "Treatment options"]
+    assert headings[:4] == [
+        "Findings by level",
+        "Key measurements along the spine",
+        "Muscles on the axial series",
+        "Treatment options",
+    ]
 
 
 def test_lines_of_disc_heights_are_as_long_as_the_heights(case):

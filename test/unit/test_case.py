@@ -3,7 +3,9 @@
 import io
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +117,9 @@ def test_a_stream_that_is_full_or_knows_few_characters_is_no_fault(tmp_path):
 )  # fmt: skip
 def test_what_nobody_foresaw_does_not_name_the_patient(stage, fault, said):
     assert explain(fault, stage) == (SOFTWARE_FAILED, said)
+
+
+def test_no_file_takes_the_place_of_a_closed_stream():
+    code = "import os; from spine.case import reserve_streams; reserve_streams(); os._exit(os.open('/dev/null', 0))"
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode == 3
