@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from spine.export import export_report, settle_extras
 from spine.fuse import fuse_findings
 from spine.fuse.adjacent import with_adjacent
 from spine.fuse.patient import caution
-from spine.grade import grade_levels
+from spine.grade import grade_levels, second_flags
 from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.memory import require_memory
@@ -168,13 +168,18 @@ def run(
             seconds=dict(clock.seconds),
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         )
-        findings = Findings(measurements, grades, advice, quality, film, muscle)
+        findings = Findings(measurements, grades, advice, _flagged(quality, graded), film, muscle)
         report = compose_report(study, volume, segmentation, spine, findings, facts, "html" in wanted)
     with clock("export"):
         objects = export_report(report, mask, study.primary, wanted)
     with clock("write"):
         write_outputs(report, mask, study, output_dir, objects)
     return report
+
+
+def _flagged(quality: Quality, graded: tuple[Grade, ...]) -> Quality:
+    """`quality` with what grading found out about the series."""
+    return replace(quality, flags=(*second_flags(graded), *quality.flags))
 
 
 def _muscles(

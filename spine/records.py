@@ -234,7 +234,7 @@ class XrayFindings:
     doubt: str | None = None  # one sentence about those millimetres
     region: str | None = None  # 'cervical' or 'lumbar'
     facing: str | None = None  # side of the stored film that the patient's front is on: 'left' or 'right'
-    negated: bool = False  # bone is dark in the stored values
+    negated: bool = False  # bone is dark in the values as they were read
     runner: str = ""
     reason: str | None = None  # why no spine was found, where none was
 

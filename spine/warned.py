@@ -31,6 +31,7 @@ WARNED_STARTS = (
     "the voxel spacing may be wrong",
     "the series carry different patient identifiers",
     "the MR series lie in different frames",
+    "the T1 series does not match the T2",
     "its slices state more than one",
     "image_",
 )

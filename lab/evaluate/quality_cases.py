@@ -248,10 +248,9 @@ def _cervical(data: Path) -> Iterator[Sample]:
         image = to_canonical(series.array, axes, flips)
         middle = image.shape[0] // 2
         step = tuple(series.grid.spacing_mm[a] for a in axes)
-        yield Sample(
-            path.name, path.name[:8], "cervical_t2", "test", "sound", "", 0.0,
-            image[middle - 6 : middle + 7 : 4], (4 * step[0], step[1], step[2]),
-        )  # fmt: skip
+        about = (path.name[:8], "cervical_t2", "test", "sound", "", 0.0)
+        yield Sample(f"{path.name} slab", *about, image[middle - 6 : middle + 7 : 4], (4 * step[0], step[1], step[2]))
+        yield Sample(f"{path.name} whole", *about, image, (step[0], step[1], step[2]))
 
 
 def foreign_samples(data: Path, patients: list[str], split: str) -> Iterator[Sample]:

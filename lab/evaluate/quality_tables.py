@@ -18,7 +18,7 @@ from spine.quality import QualityModel, read_quality
 from spine.quality.learnt import GROUPS
 from spine.quality.orientation import FLAGGED_ODDS, REFUSED_ODDS, STORED, TURNED, upright_odds
 from spine.quality.thresholds import read_thresholds
-from spine.quality.verdict import answer_flags, case_dice, image_flags
+from spine.quality.verdict import answer_flags, case_dice, image_flags, is_plain_neck
 from spine.settings import read_settings
 from spine.warned import warns
 
@@ -61,8 +61,10 @@ def _judged(row: Row, model: QualityModel) -> Row:
     by_group = {group: predict(features) for group, predict in model.dice.items()}
     prob, predicted = model.spine(features), case_dice(by_group)
     odds = turned_odds(row, model)
-    accepted = prob >= model.limits.refuse_below_prob and odds <= REFUSED_ODDS
-    image = image_flags("", features, read_thresholds(), model)
+    limits = read_thresholds()
+    readable = prob >= model.limits.refuse_below_prob or is_plain_neck(features, limits)
+    accepted = readable and odds <= REFUSED_ODDS
+    image = image_flags("", features, limits, model)
     doubted = answer_flags(prob, by_group, model) + ([TURNED] if odds > FLAGGED_ODDS else [])
     return {
         **row,

@@ -145,6 +145,7 @@ def train(args: argparse.Namespace) -> None:
             print(state.log[-1], file=sys.stderr)
         if state.step % SAVE_EVERY == 0 or state.seconds >= budget:
             state.save()
+    bar.close()
     write_record(args, state)
 
 

@@ -11,7 +11,7 @@ from spine.fuse.bayes import imaging_features, read_fusion
 from spine.fuse.degeneration import degeneration
 from spine.fuse.findings import by_level, region_in_view, region_of_level
 from spine.fuse.options import Case, caveats, treatment_options
-from spine.fuse.progression import progression
+from spine.fuse.progression import other_person, progression
 from spine.fuse.published import published_models
 from spine.fuse.record import Record, read_record
 from spine.fuse.wording import plain
@@ -85,6 +85,7 @@ def fuse_findings(
         options=options,
         caveats=(
             *(MISMATCH.format(mismatch=text) for text in mismatch),
+            *other_person(score.get("progression")),
             *caveats(options),
             *indication_questions(grades, record, region),
         ),

@@ -21,6 +21,7 @@ FIRST, LAST = "C2/C3", "C7/T1"
 NO_FILM = "no X-ray of the neck was given"
 COUNTED = "the record gives the number of levels planned, not their names"
 NONE_PLANNED = "the record names no planned level"
+ELSEWHERE = "the planned levels that the record names ({levels}) are not of the neck"
 HALF = (
     "The osteophyte half of the combination could not be judged on this film ({reason}); its disc height is told alone"
 )
@@ -44,6 +45,7 @@ WORDS = {
 }
 HEIGHT_HALF, OSTEOPHYTE_HALF = FILM_VALUES
 HIGHER = "disc higher than expected by {value} %"
+WITHIN_ERROR = "within the error of measuring"
 
 
 def with_adjacent(
@@ -69,7 +71,7 @@ def with_adjacent(
     if not planned and neck_film is None:
         return replace(advice, degeneration=degeneration)
     levels = [_level(name, beside, measurements, grades, neck_film) for name, beside in _asked(planned, neck_film)]
-    why = None if planned else COUNTED if stated is not None else NONE_PLANNED
+    why = None if planned else _why_none(stated)
     said = tuple(_sentence(one) for one in levels) if planned else _listed(levels, str(why), neck_film)
     view = {"planned": planned, "reason": why or "none", "levels": levels, "sentences": said, "caveat": CAVEAT}
     half = _missing_half(neck_film)
@@ -78,6 +80,13 @@ def with_adjacent(
     # The film's page tells them where there is one.
     caveats = (*advice.caveats, *said, CAVEAT) if film is None else advice.caveats
     return replace(advice, adjacent=view, degeneration=degeneration, caveats=caveats)
+
+
+def _why_none(stated: Any) -> str:
+    """Why no planned level of the neck is known."""
+    if isinstance(stated, list | tuple):
+        return ELSEWHERE.format(levels=", ".join(map(str, stated))) if stated else NONE_PLANNED
+    return NONE_PLANNED if stated is None else COUNTED
 
 
 def _in_neck(level: Any) -> bool:
@@ -182,13 +191,21 @@ def _grade_words(name: str, grade: Mapping[str, Any]) -> str:
 
 
 def _value_words(values: Mapping[str, Any], shown: Mapping[str, int]) -> list[str]:
-    known = {name: values[name]["value"] for name in shown if "not_measurable" not in values[name]}
     return [
-        (HIGHER if name == "disc_height_loss_percent" and value < 0 else WORDS[name]).format(
-            value=f"{abs(value):.{shown[name]}f}"
-        )
-        for name, value in known.items()
+        _told(name, values[name], decimals) for name, decimals in shown.items() if "not_measurable" not in values[name]
     ]
+
+
+def _told(name: str, found: Mapping[str, Any], decimals: int) -> str:
+    """One value with its 90 % interval, and whether 0 lies in it."""
+    value, ends = found["value"], found.get("interval_90", ())
+    higher = name == HEIGHT_HALF and value < 0
+    text = (HIGHER if higher else WORDS[name]).format(value=f"{abs(value):.{decimals}f}")
+    if not ends:
+        return text
+    low, high = sorted(-end for end in ends) if higher else ends
+    doubt = f": {WITHIN_ERROR}" if low <= 0 <= high else ""
+    return f"{text} ({low:.{decimals}f} to {high:.{decimals}f}{doubt})"
 
 
 def _listed(levels: Sequence[Mapping[str, Any]], why: str, film: XrayFindings | None) -> tuple[str, ...]:

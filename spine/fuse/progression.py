@@ -19,6 +19,11 @@ HEIGHT = "disc_height_middle_mm"
 ORDERED = ("pfirrmann",)  # grades whose increase is a progression
 INTERVAL = "interval_years"
 SAME_IMAGE = "the earlier report is of the very same image (equal SHA-256 of the voxels): nothing can have changed"
+MIN_GROWN = 2  # discs: one may be measured badly
+OTHER_PERSON = (
+    "the earlier report is taken for another person's or another kind of image: {count} discs ({levels}) would have "
+    "gained height beyond the measurement error, and adult discs do not grow"
+)
 NO_INCREASE = "the grade did not increase: a probability from two separate readings would mostly be their errors"
 GRADE_NOTE = (
     "probability_of_increase takes the reading errors of the two studies as independent; errors that both share make "
@@ -35,7 +40,8 @@ def progression(
 ) -> dict[str, Any]:
     """Changes per level since `prior_report` (a spine-degeneration-report.json), JSON-ready.
 
-    Not measurable when `image_sha256`, of the voxels of this study, is that of the earlier one.
+    Not measurable when `image_sha256`, of the voxels of this study, is that of the earlier one, or when MIN_GROWN or
+    more discs grew: then the earlier report is of someone else.
     """
     earlier_sha256 = prior_report.get("provenance", {}).get("image_sha256")
     if image_sha256 is not None and image_sha256 == earlier_sha256:
@@ -55,6 +61,9 @@ def progression(
         if known and years is not None:
             _add_rates(row, float(years))
         rows.append(row)
+    grown = [row["level"] for row in rows if _has_grown(row["height"])]
+    if len(grown) >= MIN_GROWN:
+        return {"not_measurable": OTHER_PERSON.format(count=len(grown), levels=", ".join(grown))}
     missing = "the time between the two studies is not known: changes are given, rates are not"
     return {
         "interval_years": float(years) if known and years is not None else {"not_measurable": missing},
@@ -95,6 +104,16 @@ def _height_change(
         "interval_90_mm": [round(loss - reach, 2), round(loss + reach, 2)],
         "beyond_measurement_error": bool(abs(loss) > reach),
     }
+
+
+def _has_grown(height: Mapping[str, Any]) -> bool:
+    return bool(height.get("beyond_measurement_error")) and height["loss_mm"] < 0
+
+
+def other_person(found: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The warning that the earlier report compared in `found` is taken for someone else's, where it is."""
+    reason = (found or {}).get("not_measurable", "")
+    return (f"Check the patient: {reason}.",) if reason.startswith(OTHER_PERSON.split("{", maxsplit=1)[0]) else ()
 
 
 def _probabilities(grade: int, probabilities: Sequence[float], first: int) -> dict[int, float]:

@@ -15,10 +15,11 @@ from spine.grade.inputs import Prepared, prepare_levels
 from spine.grade.modic import find_change
 from spine.grade.neck import BY_RULE, NECK_REASON, flag_by_rule, in_neck, tempered
 from spine.grade.patch import FLUID_BRIGHT_RATIO
+from spine.grade.second import UNLIKE
 from spine.records import Grade, LabelledSpine, Measurement, Series, Volume
 from spine.runners import Runner
 
-__all__ = ["Prepared", "grade_levels", "prepare_levels"]
+__all__ = ["Prepared", "grade_levels", "prepare_levels", "second_flags"]
 
 LEVELS_IN_A_CALL = 24  # every disc of a spine: one input shape, one compiled network, one call a case
 
@@ -57,6 +58,12 @@ def grade_levels(
             told = _neck_grade if in_neck(disc.level) else _grade
             grades += [told(head, answers[disc.level], places[disc.level]) for head in HEADS]
     return tuple(grades)
+
+
+def second_flags(grades: Sequence[Grade]) -> tuple[str, ...]:
+    """The flag of the case where the T1 series beside the T2 was not used at any level: see second.is_unlike."""
+    unlike = any(UNLIKE in text for grade in grades for text in grade.evidence)
+    return (UNLIKE,) if unlike else ()
 
 
 def grade_of(head: Head, probabilities: NDArray[np.float32], place: Place) -> Grade:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spine.grade.features import FEATURES, spine_features
 from spine.grade.patch import Patch, cut_patch
+from spine.grade.second import NOT_BRIGHTER, UNLIKE, is_unlike
 from spine.records import LabelledSpine, Measurement, Series, Volume
 
 MIN_CONFIDENCE = 0.5  # mean probability of a disc below which it is not graded; as for measurements
@@ -48,6 +49,9 @@ def prepare_levels(
                 refused[disc.level] = patch
             else:
                 patches[disc.level] = patch
+    if second is not None and is_unlike([patch.t1_missing for patch in patches.values()]):
+        compared = {level: patch for level, patch in patches.items() if patch.t1_missing in (None, NOT_BRIGHTER)}
+        patches |= {level: replace(patch, t1=None, t1_missing=UNLIKE) for level, patch in compared.items()}
     return Prepared(tuple(patches), tuple(patches.values()), spine_features(patches, measurements), refused)
 
 

@@ -6,6 +6,8 @@ pixels that makes them stand out most is taken; where they do not stand out, the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,6 +20,9 @@ OUTSIDE_VOXELS = 0.75  # how far outside the outermost voxel centre a place stil
 MIN_COVERED = 0.8  # share of a patch
 # Bodies over discs and fluid, as a share of the marrow's signal; below it this is no T1, or the patient moved far.
 MIN_CONTRAST = 0.08
+NOT_BRIGHTER = "in the second series the bodies are not brighter than disc and fluid: not T1-weighted, or moved away"
+MAX_UNLIKE = 0.5  # share of the compared levels that do not match: from here on no level is trusted
+UNLIKE = "the T1 series does not match the T2: it may be of another patient, is not T1-weighted or has moved"
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -53,8 +58,18 @@ def second_plane(series: Series, places_lps: Array, bright: Mask, dark: Mask) ->
             if contrast > best_contrast:
                 best, best_contrast = plane, contrast
     if best_contrast < MIN_CONTRAST:
-        return "in the second series the bodies are not brighter than disc and fluid: not T1-weighted, or moved away"
+        return NOT_BRIGHTER
     return best
+
+
+def is_unlike(missing: Sequence[str | None]) -> bool:
+    """Whether a second series belongs to no level, from why it is not used at each (None where it could be used).
+
+    At a level or two the bodies of a stranger lie by chance where those of the patient do.
+    """
+    unlike = sum(reason == NOT_BRIGHTER for reason in missing)
+    compared = unlike + sum(reason is None for reason in missing)
+    return compared > 0 and unlike >= MAX_UNLIKE * compared
 
 
 def _sampled(series: Series, places_lps: Array) -> Plane | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,8 +68,11 @@ def measure_muscles(
     wanted = {one.index for slices in found.values() if not isinstance(slices, str) for one in slices}
     outlines = segment_slices(stack, sorted(wanted), runner)
     result = MuscleFindings(runner=runner.name if wanted else "", flags=_doubts(stack, levels, axial))
+    elsewhere = _misplaced(found, outlines, sections)
+    if elsewhere is not None:
+        return replace(result, flags=(*result.flags, f"{axial.slug}: {elsewhere}"), reason=elsewhere)
     for level in MEASURED_LEVELS:
-        result = _with_level(result, level, found[level], outlines, sections)
+        result = _with_level(result, level, found[level], outlines, sections.stack)
     return result
 
 
@@ -119,20 +122,17 @@ def _with_level(
     level: str,
     slices: tuple[SliceAt, ...] | str,
     outlines: dict[int, Outline],
-    sections: Sections,
+    stack: AxialStack,
 ) -> MuscleFindings:
     """`result` with what was measured at `level`, or with the reason why nothing was."""
     flags: tuple[str, ...] = ()
-    if not isinstance(slices, str):
-        slices = _misplaced(slices, outlines, sections) or slices
     if isinstance(slices, str):
         measurements, grades = missing_level(level, slices)
         shown: tuple[AxialSlice, ...] = ()
     else:
-        pixel_mm = sections.stack.pixel_mm
-        seen = [see(one, outlines[one.index], pixel_mm) for one in slices]
-        measurements, grades, flags = measure_level(level, seen, pixel_mm)
-        shown = tuple(_shown(level, one, sections.stack) for one in seen)
+        seen = [see(one, outlines[one.index], stack.pixel_mm) for one in slices]
+        measurements, grades, flags = measure_level(level, seen, stack.pixel_mm)
+        shown = tuple(_shown(level, one, stack) for one in seen)
     return replace(
         result,
         measurements=(*result.measurements, *measurements),
@@ -142,8 +142,25 @@ def _with_level(
     )
 
 
-def _misplaced(slices: tuple[SliceAt, ...], outlines: dict[int, Outline], sections: Sections) -> str | None:
-    """Why the two series do not lie on each other at a level: the vertebra is elsewhere on the axial slices."""
+def _misplaced(
+    found: Mapping[str, tuple[SliceAt, ...] | str], outlines: dict[int, Outline], sections: Sections
+) -> str | None:
+    """Why nothing of the axial series counts: at some level its vertebra lies elsewhere than on the sagittal series.
+
+    Told of the level where it lies farthest away. The other levels may agree by chance, as two people's spines do.
+    """
+    apart = {level: _apart_mm(at, outlines, sections) for level, at in found.items() if not isinstance(at, str)}
+    level, farthest_mm = max(apart.items(), key=lambda one: one[1], default=("", 0.0))
+    if farthest_mm <= read_limits()["misplaced_max_mm"]:
+        return None
+    return (
+        f"at {level} the vertebra lies {farthest_mm:.0f} mm away from where the sagittal series shows it: the patient "
+        "moved between the series, one of them states a wrong place, or they are of two people; no level is measured"
+    )
+
+
+def _apart_mm(slices: tuple[SliceAt, ...], outlines: dict[int, Outline], sections: Sections) -> float:
+    """How far the vertebra lies from where it is expected, the median over `slices`; 0 where none shows it."""
     apart = []
     for one in slices:
         body = np.argwhere(outlines[one.index].labels == AxialStructure.BODY)
@@ -151,12 +168,7 @@ def _misplaced(slices: tuple[SliceAt, ...], outlines: dict[int, Outline], sectio
         if len(body) and expected is not None:
             place = to_lps(sections.stack.affine(one.index), np.array([0.0, *body.mean(0)]))
             apart.append(float(np.linalg.norm(place - expected)))
-    if not apart or np.median(apart) <= read_limits()["misplaced_max_mm"]:
-        return None
-    return (
-        f"the vertebra lies {np.median(apart):.0f} mm away from where the sagittal series shows it: "
-        "the patient moved between the series, or one of them states a wrong place"
-    )
+    return float(np.median(apart)) if apart else 0.0
 
 
 def _shown(level: str, one: Seen, stack: AxialStack) -> AxialSlice:

@@ -195,7 +195,7 @@ def _reason(name: str, mask: Mask, border: Mask, confidence: float, pixel_mm: fl
     area_mm2 = np.count_nonzero(mask) * pixel_mm**2
     kind = SAC if name == SAC else name.rpartition("_")[0]
     if area_mm2 < limits[f"{kind}_min_mm2"]:
-        return "it is not seen on the axial slice" if not mask.any() else "too little of it is seen on the axial slice"
+        return "not found on the axial slice" if not mask.any() else "too little of it is seen on the axial slice"
     if (mask & border).any():
         return "it is cut by the edge of the picture"
     if area_mm2 > limits[f"{kind}_max_mm2"]:

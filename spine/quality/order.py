@@ -41,9 +41,8 @@ def order_doubts(
     if len(cost) >= limits["order_slices_min"] and shortening(cost) > limits["order_gain_steps_max"]:
         flags.append(WRONG_ORDER)
         reason = "neighbouring slices resemble each other less than slices further apart: their order is wrong"
-        # Where hardly a slice lies beside its like, the mid-sagittal section is put together from strangers.
-        lost = beside_their_like(cost) < limits["order_beside_min"]
-        doubts.append(Doubt(None, None if lost else ACROSS, reason))
+        # Everything, even where most slices lie beside their like: the section taken for the middle need not be it.
+        doubts.append(Doubt(None, None, reason))
     return tuple(flags), tuple(doubts)
 
 
@@ -112,9 +111,3 @@ def _turned(cost: Square) -> float:
         return 0.0
     i, j = one + 1, two + 1
     return float((cost[i - 1, i] + cost[j, j + 1] - cost[i - 1, j] - cost[i, j + 1]).max())
-
-
-def beside_their_like(cost: Square) -> float:
-    """Share of the slices that lie right beside the one most like them."""
-    other = cost + 10.0 * np.eye(len(cost))
-    return float((np.abs(other.argmin(1) - np.arange(len(cost))) == 1).mean())

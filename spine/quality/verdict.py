@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from spine.errors import UnusableImage
-from spine.quality.answer import answer_features
+from spine.quality.answer import MANY_BODIES, answer_features
 from spine.quality.blank import blank_doubts
 from spine.quality.confidence import calibrated_confidence
 from spine.quality.image import image_features
@@ -29,6 +29,8 @@ OUTDATED = (
 )
 # Codes that the pages put at their head; words in resources/texts, names.flags.
 NO_SIGNAL, IMPLAUSIBLE = "part_without_signal", "outlines_implausible"
+# Of a neck that is accepted whatever the learnt probability: our choice, see is_plain_neck.
+PLAIN_DISC_SHARE, PLAIN_CANAL_SHARE, PLAIN_SPREAD, PLAIN_NUMBERING_PROB = 0.8, 0.8, 0.2, 0.95
 PARTS = {"vertebra": "the vertebrae", "disc": "the discs", "canal": "the spinal canal"}
 # What a value outside the range of the sound cases means: feature -> (below, above).
 UNUSUAL: dict[str, tuple[str | None, str | None]] = {
@@ -69,7 +71,7 @@ def judge_quality(
     features = {**image, **answer_features(segmentation, spine, volume)}
     turned = orientation_doubt(series.slug, features, (volume, segmentation), model, read) if read else None
     spine_prob = model.spine(features)
-    if spine_prob < model.limits.refuse_below_prob:
+    if spine_prob < model.limits.refuse_below_prob and not is_plain_neck(features, limits):
         raise UnusableImage(
             f"No spine was found in {series.slug}: what was taken for {len(spine.vertebrae)} vertebrae and "
             f"{len(spine.discs)} discs is a spine with a probability of {spine_prob:.3f} only; {EXPECTED}."
@@ -120,6 +122,23 @@ def judge_sizes(quality: Quality, measurements: Sequence[Measurement]) -> Qualit
     if not found:
         return quality
     return replace(quality, flags=(SIZES_IMPLAUSIBLE, *quality.flags), doubts=(*quality.doubts, *found))
+
+
+def is_plain_neck(features: Mapping[str, float], limits: Mapping[str, float]) -> bool:
+    """Whether the answer is a whole row of neck bodies, surely named, with a disc in every gap and a canal behind.
+
+    Then it is no reason to refuse that the learnt probability, which knows lumbar patients and synthetic necks, is low:
+    wide stacks of healthy volunteers were refused by it. The flag of a low probability stays.
+    """
+    return (
+        features["bodies"] * MANY_BODIES >= limits["neck_bodies_min"]
+        and 0.0 < features["pitch_mm"] <= limits["neck_pitch_max_mm"]
+        and features["disc_share"] >= PLAIN_DISC_SHARE
+        and features["canal_share"] >= PLAIN_CANAL_SHARE
+        and features["pitch_spread"] <= PLAIN_SPREAD
+        and features["canal_spread"] <= PLAIN_SPREAD
+        and features["numbering_prob"] >= PLAIN_NUMBERING_PROB
+    )
 
 
 def case_dice(predicted: Mapping[str, float]) -> float:

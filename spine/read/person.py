@@ -60,6 +60,18 @@ def _apart(field: str, given: Any, stated: Any) -> bool:
     return bool(abs(given - stated) > MAX_AGE_DIFFERENCE_YEARS if field == AGE_FIELD else given != stated)
 
 
+def film_contradictions(known: Mapping[str, Any] | None, film: Mapping[str, Any]) -> tuple[str, ...]:
+    """A flag where the header of the radiograph contradicts the person that record and MR state; else nothing."""
+    given = known or {}
+    apart = differences(given, film)
+    if not apart:
+        return ()
+    return (
+        f"lateral-spine-xray: the header says {_words(film, apart)}, record or MR say {_words(given, apart)}: "
+        "the film may be of another patient or of another time",
+    )
+
+
 def settle_person(
     record: Mapping[str, Any] | None, header: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any] | None, tuple[str, ...], str | None]:

@@ -10,7 +10,7 @@ from typing import Any
 from spine.errors import MissingInput, UnreadableImage
 from spine.read.image import XRAY, Loaded
 from spine.read.library import FRAME_OF_REFERENCE, PATIENT
-from spine.read.person import settle_person, stated_person
+from spine.read.person import film_contradictions, settle_person, stated_person
 from spine.records import Series, Study
 
 SAGITTAL, SAGITTAL_T1, AXIAL_T2, CLINICAL = (
@@ -47,6 +47,7 @@ def assemble(loaded: Mapping[str, Loaded], clinical: Mapping[str, Any] | None, f
 
     primary = loaded.get(SAGITTAL) or loaded[SAGITTAL_T1]
     known, person_flags, doubt = settle_person(clinical, stated_person(primary.header.meta))
+    film_flags = film_contradictions(known, stated_person(loaded[XRAY].header.meta)) if XRAY in loaded else ()
 
     return Study(
         sagittal=series(SAGITTAL),
@@ -54,7 +55,13 @@ def assemble(loaded: Mapping[str, Loaded], clinical: Mapping[str, Any] | None, f
         axial_t2=_axial(loaded.get(AXIAL_T2), primary),
         xray=series(XRAY),
         clinical=known,
-        flags=(*flags, *(flag for one in loaded.values() for flag in one.flags), *_mismatches(loaded), *person_flags),
+        flags=(
+            *flags,
+            *(flag for one in loaded.values() for flag in one.flags),
+            *_mismatches(loaded),
+            *film_flags,
+            *person_flags,
+        ),
         record_doubt=doubt,
     )
 

@@ -101,7 +101,8 @@ def pfirrmann_cell(level: Document, words: Words, codes: Codes) -> Cell:
 def other_cell(level: Document, words: Words, codes: Codes) -> Cell:
     """Modic change (of any type) and flags that are present, each with its probability; codes for those not graded.
 
-    A slip that was measured and that the grade denies is said here as well.
+    A slip that was measured and that the grade denies is said here as well. Where at most the slip was graded and is
+    absent, the cell is not measurable.
     """
     present, reasons, highest = [], [], 0.0
     for name in names.GRADES[1:]:
@@ -114,16 +115,25 @@ def other_cell(level: Document, words: Words, codes: Codes) -> Cell:
             present.append(f"{words.name('names.grades', name)} ({words.number(probability, 2)})")
     if digest.denies_slip(level):
         present.append(words.say("report.slip_denied"))
-    if len(reasons) == len(names.GRADES) - 1:
+    slip_graded = digest.grade_of(level, "spondylolisthesis") is not None
+    if (
+        not present and len(reasons) + slip_graded == len(names.GRADES) - 1
+    ):  # no slip says nothing of the other findings
         return _missing_cell(codes, *reasons)
-    text = "; ".join(present) or words.say("report.none_found")
+    text = "; ".join(present) or words.say("report.none_of_judged" if reasons else "report.none_found")
     explained = _missing_cell(codes, *reasons).codes if reasons else ()
     return Cell(text, marked=bool(present), codes=explained, sure=highest >= names.SURE_PROB)
 
 
+def scales(report: Document, words: Words) -> str:
+    """'Pfirrmann', of a neck 'Miyazaki', or both: the scale of the discs' wear, from the lowest level up."""
+    used = dict.fromkeys(digest.worn_scale(level["level"]) for level in report["levels"]) or ("pfirrmann",)
+    return " / ".join(words.name("names.grades", scale) for scale in used)
+
+
 def table_note(report: Document, words: Words) -> str:
     """What the marks of the findings table mean, and which of its measurements have no norms."""
-    limits = {"z": words.number(names.UNUSUAL_Z), "pfirrmann": names.WORN_PFIRRMANN}
+    limits = {"z": words.number(names.UNUSUAL_Z), "pfirrmann": names.WORN_PFIRRMANN, "scale": scales(report, words)}
     slip = words.number(names.MARKED_SLIP_MM)
     note = words.say("report.table_note", **limits, slip=slip, sure=words.number(names.SURE_PROB, 1))
     without = [words.name("names.columns", name) for name in digest.without_norms(report)]
@@ -137,7 +147,8 @@ def table_header(report: Document, words: Words) -> list[str]:
         title = words.name("names.columns", name)
         with_z = any(digest.z_of(level, name) is not None for level in report["levels"])
         columns.append(words.say("report.column_with_z", column=title) if with_z else title)
-    first = [words.say(f"report.column_{name}") for name in ("level", "pfirrmann", "other")]
+    scale = scales(report, words)
+    first = [words.say(f"report.column_{name}", scale=scale) for name in ("level", "pfirrmann", "other")]
     return [*first, *columns, words.say("report.column_seen")]
 
 

@@ -103,6 +103,11 @@ def reason_of(part: Document, kind: str, name: str) -> str | None:
     return str(found["not_measurable"]) if found is not None and is_missing(found) else None
 
 
+def worn_scale(level: str) -> str:
+    """Name of the scale that holds in the grade 'pfirrmann' of `level`: in the neck it is Miyazaki's grade."""
+    return "miyazaki" if level.startswith("C") else "pfirrmann"
+
+
 def levels_with(report: Document, name: str, least: int = 1) -> list[str]:
     """Levels, lowest first, whose grade `name` is true or at least `least`."""
     return [level["level"] for level in report["levels"] if (grade_of(level, name) or 0) >= least]

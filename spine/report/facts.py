@@ -9,7 +9,7 @@ import numpy as np
 
 from spine import anatomy
 from spine.anatomy import Structure
-from spine.records import NOT_IMPLEMENTED, Findings, Grid, LabelledSpine, Quality, Segmentation, Series, Study, Volume
+from spine.records import Findings, Grid, LabelledSpine, Quality, Segmentation, Series, Study, Volume
 from spine.report.values import clean_text, json_ready, missing, rounded
 
 # Free water is bright on T2 and dark on T1, fatty marrow lies between. The margin keeps proton density and
@@ -102,8 +102,13 @@ def region_in_view(spine: LabelledSpine) -> str | None:
 def input_facts(study: Study, volume: Volume, spine: LabelledSpine, quality: Quality | None = None) -> dict[str, Any]:
     """`input` of the report. File names, identifiers and tags outside `HARMLESS_TAGS` never enter it."""
     given = (study.sagittal, study.sagittal_t1, study.axial_t2, study.xray)
-    purposes = {id(study.primary): "segmented", id(study.xray): "landmarks", id(study.axial_t2): "muscles"}
-    series = [_series_facts(one, purposes.get(id(one), NOT_IMPLEMENTED)) for one in given if one is not None]
+    purposes = {
+        id(study.sagittal_t1): "end plates and Modic change, beside the segmented series",
+        id(study.axial_t2): "muscles and dural sac",
+        id(study.xray): "landmarks",
+        id(study.primary): "segmented",  # last: it may be the T1
+    }
+    series = [_series_facts(one, purposes[id(one)]) for one in given if one is not None]
     region = region_in_view(spine)
     return {
         "series": series,
@@ -161,6 +166,7 @@ def quality_facts(
             *spine.flags,
             *_doubts(quality),
             *_of_the_film(findings, region_in_view(spine)),
+            *_of_the_plan(study, spine, findings),
             *(() if findings.muscle is None else findings.muscle.flags),
             *disagreements(findings),
         )
@@ -195,6 +201,25 @@ def _of_the_film(findings: Findings, region: str | None) -> list[str]:
     if {findings.xray.region, region} == {"cervical", "lumbar"}:
         flags.append(f"{XRAY_SOCKET}: the film shows the {findings.xray.region} spine, the MR the {region} spine")
     return flags
+
+
+def _of_the_plan(study: Study, spine: LabelledSpine, findings: Findings) -> list[str]:
+    """A flag where the record names planned levels of a region that neither MR nor film shows."""
+    shown = {anatomy.region_of(vertebra.label) for vertebra in spine.vertebrae}
+    if findings.xray is not None and findings.xray.region is not None:
+        shown.add(findings.xray.region)
+    planned = (study.clinical or {}).get("levels_planned")
+    if not shown or not isinstance(planned, list | tuple):
+        return []
+    regions = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "lumbar"}
+    # Both neighbours count: a level between two regions belongs to either.
+    foreign = [level for level in planned if not shown & {regions.get(end[:1]) for end in str(level).split("/")}]
+    if not foreign:
+        return []
+    return [
+        f"{CLINICAL_SOCKET}: the record names planned levels ({', '.join(map(str, foreign))}) of a region that the "
+        "images do not show: it may be another patient's"
+    ]
 
 
 def image_sha256(series: Series) -> str:

@@ -99,9 +99,9 @@ def measurement_row(name: str, found: Mapping[str, Any], line: Mapping[str, Any]
     )
 
 
-def grade_row(name: str, found: Mapping[str, Any], words: Words) -> Row:
-    """Row of the grade `name`: grade, probability of each grade or of presence, and evidence."""
-    shown = words.name("names.grades", name)
+def grade_row(name: str, found: Mapping[str, Any], words: Words, level: str) -> Row:
+    """Row of the grade `name` of `level`: grade, probability of each grade or of presence, and evidence."""
+    shown = words.name("names.grades", digest.worn_scale(level) if name == "pfirrmann" else name)
     if is_missing(found):
         return Row(name, shown, "", reason=shortened(str(found["not_measurable"]), LONGEST_REASON))
     grade, probabilities = found["grade"], found["probabilities"]
@@ -134,7 +134,7 @@ def level_parts(report: Document, lines: Mapping[str, Mapping[str, Any]], words:
         Part(
             level["level"],
             level["level"],
-            tuple(grade_row(name, found, words) for name, found in level["grades"].items()),
+            tuple(grade_row(name, found, words, level["level"]) for name, found in level["grades"].items()),
             _rows(level["measurements"], lines.get(level["level"], {}), words),
         )
         for level in reversed(report["levels"])

@@ -83,7 +83,7 @@ def muscle_rows(report: Document, words: Words) -> list[MuscleRow]:
 
 def _unseen(row: MuscleRow) -> bool:
     """A muscle that ends above this level is left out of the table; the JSON report says so."""
-    return all(reason == "it is not seen on the axial slice" for reason in row.reasons)
+    return all(reason == "not found on the axial slice" for reason in row.reasons)
 
 
 def _row(level: Document, muscle: str, words: Words) -> MuscleRow:

@@ -74,7 +74,7 @@ def _picture_and_side(sheet: Sheet, page: FilmPage, picture: FilmPicture, words:
     parts: list[Any] = []
     if len(page.tables) > 2:
         parts = [paragraph(page.tables[2].title, 9.5, ACCENT, bold=True), _table(page.tables[2], room)]
-    parts += [paragraph(text, NOTE_SIZE, SOFT) for text in (page.picture, *page.notes[:1])]
+    parts += [paragraph(text, NOTE_SIZE, SOFT) for text in (page.picture, *page.notes[:1]) if text]
     tallest = max(high, sum(height_of(part, room) + 5 for part in parts))
 
     def draw(top: float) -> None:

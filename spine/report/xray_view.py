@@ -37,6 +37,7 @@ BODY_COLUMNS = {
 }
 NARROW_TORG = 0.8  # [V], as resources/xray.json quotes it
 MARKED_LOSS_PERCENT, MARKED_OSTEOPHYTE_PERCENT = 25.0, 12.5  # as the limits of the grades
+MARKED_PROB = 0.5  # a grade less probable than this is not marked
 SIGN, OSTEOPHYTE = "low_disc_with_osteophyte", "osteophyte_anterior_percent"
 ABSENT = "n.m."
 NOTE_LENGTH = 500  # characters of a note: a page cuts longer paragraphs
@@ -174,7 +175,7 @@ class FilmPage:
     tables: tuple[FilmTable, ...]  # levels, bodies, alignment
     notes: tuple[str, ...]
     adjacent: tuple[str, ...] = ()  # levels next to a planned operation
-    picture: str = ""  # what the colours of the picture are
+    picture: str = ""  # what the colours of the picture are; '' where nothing is drawn
 
 
 def film_page(report: Document, words: Words) -> FilmPage:
@@ -182,7 +183,7 @@ def film_page(report: Document, words: Words) -> FilmPage:
     xray = report["xray"]
     if is_missing(xray):
         none = words.say("xray.none", reason=xray["not_measurable"])
-        return FilmPage((), none, (), (words.say("xray.note"),), picture=words.say("xray.picture"))
+        return FilmPage((), none, (), ())
     shown = {"region": words.say(f"xray.regions.{xray['region']}"), "side": words.say(f"xray.sides.{xray['facing']}")}
     lines = (words.say("xray.line", **shown), *(f"{flag.rstrip('.')}." for flag in map(_capital, xray["flags"])))
     tables = (
@@ -264,10 +265,14 @@ def _value(found: Document, decimals: int, words: Words, name: str = "") -> Film
         return FilmCell(ABSENT)
     ends = [words.number(end, decimals) for end in found.get("interval_90", ())]
     beside = words.say("xray.interval", low=ends[0], high=ends[1]) if ends else ""
-    return FilmCell(words.number(found["value"], decimals), beside, _is_marked(name, float(found["value"])))
+    return FilmCell(words.number(found["value"], decimals), beside, _is_marked(name, found))
 
 
-def _is_marked(name: str, value: float) -> bool:
+def _is_marked(name: str, found: Document) -> bool:
+    """Whether the value is beyond its limit, and more than the error of measuring."""
+    value, ends = float(found["value"]), found.get("interval_90")
+    if ends and ends[0] <= 0 <= ends[1]:
+        return False
     if name == "torg_pavlov_ratio":
         return value <= NARROW_TORG
     limits = {
@@ -280,7 +285,11 @@ def _is_marked(name: str, value: float) -> bool:
 def _grade(found: Document | None, words: Words) -> FilmCell:
     if found is None or is_missing(found):
         return FilmCell(ABSENT)
-    return FilmCell(str(found["grade"]), words.number(found["confidence"], 2), int(found["grade"]) >= 2)
+    return FilmCell(str(found["grade"]), words.number(found["confidence"], 2), _is_probable(found, 2))
+
+
+def _is_probable(found: Document, lowest: int) -> bool:
+    return int(found["grade"]) >= lowest and found["confidence"] >= MARKED_PROB
 
 
 def _reasons(xray: Document, words: Words) -> list[str]:
@@ -314,4 +323,4 @@ def _shows_wear(grades: Mapping[str, Any]) -> bool:
     if SIGN in grades:
         return not is_missing(grades[SIGN]) and bool(grades[SIGN]["grade"])
     found = [grades.get(name) for name in ("lane_narrowing", "lane_osteophytes")]
-    return all(one is not None and not is_missing(one) and one["grade"] >= 1 for one in found)
+    return all(one is not None and not is_missing(one) and _is_probable(one, 1) for one in found)

@@ -149,7 +149,7 @@ def _flags(best: Reading, readings: list[Reading]) -> Iterator[str]:
     doubt = _names_doubt(best)
     if doubt is not None:
         yield doubt
-    if best.film.negated != readings[0].film.negated:
+    if best.film.negated:
         yield "the film is a negative of what its header says (bone dark) and was read turned over"
     if best.mean_prob < SURE_MEAN_PROB:
         yield f"the landmarks are unsure: mean peak {best.mean_prob:.2f}, {SURE_MEAN_PROB:.2f} is usual at least"

@@ -1,7 +1,8 @@
 """A radiograph as it was stored -> the network's canvas, and the way back from the canvas to stored pixels.
 
 The canvas has axes (down, back): superior up, anterior left, bone bright. Which way the patient faces and whether a
-film is negated cannot be trusted to a header: `variants` gives the readings that the network is asked about.
+film is negated cannot be trusted to a header: the network is asked about several readings. MONOCHROME1 (low values
+shown bright) is no reason to turn a film over: the DICOM reader has turned such values over already.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ MIN_PIXELS, MIN_SIDE_MM = 64, 60.0  # four cervical bodies are 70 mm high
 MAX_SIDE_MM = 1300.0  # a film of the whole spine; beyond it the spacing is wrong
 MAX_STEP_RATIO = 3.0  # of the two pixel spacings
 GUESSED_HEIGHTS_MM = (190.0, 260.0, 350.0)  # of a film without a pixel size: collimated neck, neck, lower back
-INVERTED = "MONOCHROME1"  # low values are shown bright
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Film:
     spacing: Spacing
     transposed: bool = False  # the stored columns run down
     flips: tuple[bool, bool] = (False, False)  # of (down, back) against the stored axes
-    negated: bool = False  # against the stored values
+    negated: bool = False  # against the values as they were read
 
     @property
     def facing(self) -> str:
@@ -60,14 +60,12 @@ class Film:
 
 
 def conform_film(series: Series, pixel_mm: float) -> Iterator[Film]:
-    """The readings of `series` with the presumed polarity, the left-facing one first of each pixel size.
+    """The readings of `series`, bone bright as it is to be after reading, the left-facing one first of each pixel size.
 
     A film without a pixel size comes in the sizes that films have. Raises UnusableImage for absurd sizes.
     """
     array, step_mm, transposed, flips = _upright(series)
     spacing = film_spacing(series, step_mm)
-    if series.tags.get("photometric") == INVERTED:
-        array = -array
     steps = [spacing.step_mm]
     if not spacing.known:
         ratio = spacing.step_mm[1] / spacing.step_mm[0]
@@ -76,8 +74,7 @@ def conform_film(series: Series, pixel_mm: float) -> Iterator[Film]:
         _check_size(array.shape, step, series)
     for step in steps:
         canvas, content = _canvas(array, step, pixel_mm)
-        negated = series.tags.get("photometric") == INVERTED
-        film = Film(canvas, content, pixel_mm, array, step, spacing, transposed, flips, negated)
+        film = Film(canvas, content, pixel_mm, array, step, spacing, transposed, flips)
         yield film
         yield mirrored(film)
 

@@ -132,7 +132,7 @@ def test_levels_areas_and_grades_stand_in_the_report(with_axial):
             assert found[level]["grades"][f"multifidus_{side}_goutallier"]["grade"] == 2
             assert measured[f"multifidus_{side}_fat_fraction_percent"]["value"] == pytest.approx(25, abs=5)
         assert measured["dural_sac_area_mm2"]["value"] == pytest.approx(SAC_MM2 * cosine, rel=0.12)
-        assert measured["quadratus_lumborum_right_area_mm2"] == {"not_measurable": "it is not seen on the axial slice"}
+        assert measured["quadratus_lumborum_right_area_mm2"] == {"not_measurable": "not found on the axial slice"}
         assert found[level]["slices"]
     assert 13 in found["L4/L5"]["slices"]  # of 25, drawn around the middle of L4/L5
     assert document["software"]["models"]["axial.onnx"]

@@ -265,6 +265,18 @@ def test_the_same_image_has_no_progression():
     assert "as independent" in compared("b" * 64)["grade_note"]
 
 
+@pytest.mark.parametrize(("gains", "other"), [((2.0, 1.9, 0.5), True), ((2.0, 1.0, -3.0), False)])
+def test_discs_that_grew_are_of_another_person(gains, other):
+    names = LEVELS[: len(gains)]
+    now = tuple(Measurement(n, "disc_height_middle_mm", 8.0 + g, "mm") for n, g in zip(names, gains, strict=True))
+    grades = tuple(Grade(name, "pfirrmann", 3, (0, 0, 1, 0, 0)) for name in names)
+    report = {"levels": [prior_report(name, 8.0, 2)["levels"][0] for name in names]}
+    advice = fuse_findings(now, grades, {}, SETTINGS, None, report)
+    found = advice.score["progression"]
+    assert (set(found) == {"not_measurable"}) is other
+    assert (advice.caveats[:1] == (f"Check the patient: {found.get('not_measurable')}.",)) is other
+
+
 def test_progression_without_dates_has_no_rates():
     now = (Measurement("L4/L5", "disc_height_middle_mm", 9.5, "mm"),)
     found = fuse_findings(now, (), {}, SETTINGS, None, prior_report("L4/L5", 10.0)).score["progression"]

@@ -14,12 +14,13 @@ from scipy import ndimage
 
 from spine.anatomy import CANAL_LABEL, Structure, disc_level
 from spine.errors import ModelError
-from spine.grade import LEVELS_IN_A_CALL, decide, grade_levels, prepare_levels
+from spine.grade import LEVELS_IN_A_CALL, decide, grade_levels, prepare_levels, second_flags
 from spine.grade.classes import CHANNELS, HEADS, MIYAZAKI, MODIC, PFIRRMANN
 from spine.grade.features import FEATURES
 from spine.grade.inputs import CHANNELS_IN
 from spine.grade.neck import NECK_REASON
 from spine.grade.patch import COLUMNS, PIXEL_MM, ROWS
+from spine.grade.second import NOT_BRIGHTER, UNLIKE, is_unlike
 from spine.records import Disc, Grid, LabelledSpine, Measurement, Numbering, Series, Vertebra, Volume
 from spine.runners import OpenVinoRunner
 
@@ -221,6 +222,20 @@ def test_second_series_that_is_no_t1_or_lies_elsewhere_is_not_used() -> None:
         assert modic.probabilities == pytest.approx((0.7, 0.01, 0.28, 0.01))
         assert any(why in text for text in modic.evidence)
         assert any("one contrast cannot tell" in text for text in modic.evidence)
+
+
+def test_second_series_that_fails_at_half_of_the_levels_is_used_at_none() -> None:
+    volume, spine = drawn_spine()
+    volume = with_strip(volume, spine, 1.0)
+    own = t1_of(volume, spine, 1.4)
+    assert second_flags(grade_levels(volume, spine, (), Fixed(), own)) == ()
+    inverse = replace(own, array=own.array.max() - own.array)
+    grades = grade_levels(volume, spine, (), Fixed(), inverse)
+    assert second_flags(grades) == (UNLIKE,)
+    assert all("type by rule" not in text for grade in grades for text in grade.evidence)
+    assert is_unlike([NOT_BRIGHTER, None, "the T1 series does not cover this level"])
+    assert not is_unlike([NOT_BRIGHTER, None, None])
+    assert not is_unlike(["the T1 series does not cover this level"])
 
 
 def test_what_cannot_be_graded_says_why() -> None:

@@ -323,7 +323,28 @@ def test_the_patient_moved_between_the_series():
     series = axial_series(of)
     volume, spine = labelled(Patient(shift=(3.0, -5.0, 400.0)))  # 15 mm further back
     findings = measure_muscles(series, spine, volume, Truth(series, of), SETTINGS)
-    assert "the patient moved" in value(findings, "L4/L5", "dural_sac_area_mm2")
+    assert "the patient moved" in findings.reason
+    assert findings.flags[-1] == f"axial-t2-spine-mri: {findings.reason}"
+    assert not findings.measurements
+
+
+class Elsewhere(Truth):
+    """The same, with what it finds in the slices of L4/L5 about 20 mm further back."""
+
+    def answer(self, n, shape):
+        answer = super().answer(n, shape)
+        return np.roll(answer, round(20 / 0.9), 1) if 8 <= n <= 12 else answer
+
+
+def test_one_level_that_lies_elsewhere_withholds_all():
+    """Another person's axial series: it agrees by chance at two levels, the third betrays it."""
+    of = Patient(tilt_deg=10)  # no two slices are alike
+    series = axial_series(of)
+    volume, spine = labelled(of)
+    findings = measure_muscles(series, spine, volume, Elsewhere(series, of), SETTINGS)
+    assert findings.reason.startswith("at L4/L5 the vertebra lies 19 mm away")
+    assert findings.flags[-1] == f"axial-t2-spine-mri: {findings.reason}"
+    assert (findings.measurements, findings.grades, findings.slices) == ((), (), ())
 
 
 def test_doubts_of_the_sagittal_series_are_carried_on():

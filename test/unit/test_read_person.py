@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 
 from spine.fuse.patient import caution
 from spine.read import read_files
-from spine.read.person import settle_person, stated_person
+from spine.read.person import film_contradictions, settle_person, stated_person
 from spine.records import Advice
 
 SAGITTAL = (0, 1, 0, 0, 0, -1)
@@ -72,6 +73,21 @@ def test_from_the_files_of_a_case(write_series, tmp_path):
     doubted = read_files(folder, clinical=record)
     assert (doubted.clinical, doubted.record_doubt) == ({"age_years": 28, "sex": "male"}, DOUBT)
     assert doubted.flags[-2:] == ("record_differs_from_header_age", "record_differs_from_header_sex")
+
+
+def test_a_film_of_another_person_is_flagged(write_series, tmp_path):
+    folder = write_series(np.arange(192).reshape(3, 8, 8), SAGITTAL, PatientAge="067Y")
+    film = sitk.GetImageFromArray(np.arange(6400, dtype=np.uint16).reshape(80, 80))
+    for tag, text in (("0008|0060", "CR"), (AGE, "030Y"), (SEX, "M")):
+        film.SetMetaData(tag, text)
+    sitk.WriteImage(film, str(tmp_path / "film.dcm"))
+    flags = [flag for flag in read_files(folder, xray=tmp_path / "film.dcm").flags if "another patient" in flag]
+    assert flags == [
+        "lateral-spine-xray: the header says 30 years and male, record or MR say 67 years and female: "
+        "the film may be of another patient or of another time"
+    ]
+    assert film_contradictions({"age_years": 30.5}, {"age_years": 30.0, "sex": "male"}) == ()
+    assert film_contradictions(None, {"age_years": 30.0}) == ()
 
 
 @pytest.mark.parametrize("reason", [None, "none"])

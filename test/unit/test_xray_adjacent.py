@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spine.fuse.adjacent import CAVEAT, COUNTED, NO_FILM, NONE_PLANNED, NOT_USED, SIGN, with_adjacent
+from spine.fuse.adjacent import CAVEAT, COUNTED, ELSEWHERE, NO_FILM, NONE_PLANNED, NOT_USED, SIGN, with_adjacent
 from spine.records import Advice, Grade, Measurement, XrayFindings
 
 ADVICE = Advice("cervical_radiculopathy", ({"probability": 0.7},), ("first",), {"abstained": True, "reason": "neck"})
@@ -53,7 +53,7 @@ def test_mr_and_film_stand_side_by_side_with_reasons():
     assert lower["mri"]["miyazaki"] == {"not_measurable": "the level is not graded on MR"}
     assert advice.adjacent["sentences"][0] == (
         "C4/C5, next to the planned C5/C6: MR: Miyazaki grade 3, disc height 5.2 mm; film: disc lower than expected by "
-        "31 %, Kellgren not judged, low disc with osteophyte: probability 0.80."
+        "31 % (20 to 40), Kellgren not judged, low disc with osteophyte: probability 0.80."
     )
 
 
@@ -75,13 +75,32 @@ def test_without_a_film_mr_is_told_among_the_caveats():
 
 
 @pytest.mark.parametrize(
-    ("clinical", "why"), [({}, NONE_PLANNED), ({"levels_planned": 2}, COUNTED), (None, NONE_PLANNED)]
+    ("clinical", "why"),
+    [
+        ({}, NONE_PLANNED),
+        ({"levels_planned": 2}, COUNTED),
+        (None, NONE_PLANNED),
+        ({"levels_planned": ["L4/L5"]}, ELSEWHERE.format(levels="L4/L5")),
+    ],
 )
 def test_without_names_the_levels_with_the_sign_are_listed(clinical, why):
     advice = view(clinical, film(**{"C4/C5": 0.3, "C5/C6": 0.7}))
     assert advice.adjacent["reason"] == why
     assert [one["level"] for one in advice.adjacent["levels"]] == ["C5/C6"]
     assert "C5/C6 (0.70)" in advice.adjacent["sentences"][0]
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "said"),
+    [
+        (22.0, (-23.0, 59.0), "disc lower than expected by 22 % (-23 to 59: within the error of measuring)"),
+        (-22.0, (-40.0, -10.0), "disc higher than expected by 22 % (10 to 40)"),
+    ],
+)
+def test_a_value_is_told_with_its_error(value, interval, said):
+    size = Measurement("C4/C5", "disc_height_loss_percent", value, "%", interval_90=interval)
+    advice = view({"levels_planned": ["C5/C6"]}, replace(film(), measurements=(size,)))
+    assert f"film: {said}," in advice.adjacent["sentences"][0]
 
 
 def without_osteophytes(height=31.0):

@@ -232,6 +232,23 @@ def test_file_names_and_identifiers_stay_out_of_every_output(make_full_case):
     assert report.report["input"]["series"][0]["slug"] == "sagittal-spine-mri"
 
 
+def test_every_series_says_what_it_was_used_for(make_case):
+    case = make_case(3)
+    t2 = case.study.sagittal
+    more = {
+        name: replace(t2, slug=slug)
+        for name, slug in (("sagittal_t1", "sagittal-t1"), ("axial_t2", "axial"), ("xray", "film"))
+    }
+    given = report_document(*case.but(study=replace(case.study, **more)).arguments())["input"]["series"]
+    purposes = {one["slug"]: one["purpose"] for one in given}
+    assert purposes["sagittal-spine-mri"] == "segmented"
+    assert "Modic" in purposes["sagittal-t1"]
+    assert (purposes["axial"], purposes["film"]) == ("muscles and dural sac", "landmarks")
+    alone = replace(case.study, sagittal=None, sagittal_t1=more["sagittal_t1"])
+    given = report_document(*case.but(study=alone).arguments())["input"]["series"]
+    assert [one["purpose"] for one in given] == ["segmented"]
+
+
 def test_hostile_strings_become_clean_text_in_the_json(make_full_case):
     case = make_full_case(2)
     spine = replace(case.spine, flags=(HOSTILE,), numbering=Numbering("sacrum", 0.5, ((HOSTILE, 0.4),), HOSTILE))

@@ -144,8 +144,8 @@ def test_full_case_says_all_that_was_found_in_order(make_full_case):
     ]
     assert "so no z: Height index and Slip mm." in page.text
     assert page.findings[1:] == [
-        ["L3/L4", "3 (0.60)", f"none {cut}", "9.7 (+0.4)", "0.38", "0.52 (+0.1)", f"{NM}cut by the border of the image",
-         f"{minus}0.4", "0.95"],
+        ["L3/L4", "3 (0.60)", f"none of those judged {cut}", "9.7 (+0.4)", "0.38", "0.52 (+0.1)",
+         f"{NM}cut by the border of the image", f"{minus}0.4", "0.95"],
         ["L4/L5", "4 (0.60)", f"{worn}; {denied} {cut}", f"7.5 ({minus}1.1)", "0.28", f"0.32 ({minus}0.9)",
          f"12.4 ({minus}1.2)", "3.7", "0.96"],
         ["L5/S1", "5 (0.60)", f"Modic change (0.80); {worn} {cut}", f"5.2 ({minus}2.6)", "0.18",

@@ -16,11 +16,12 @@ from spine.report import digest
 from spine.report.clinical_view import findings_table
 from spine.report.compose import report_document
 from spine.report.figures import clear_place
-from spine.report.html_view import shown_percentile
+from spine.report.html_view import level_parts, shown_percentile
 from spine.report.patient_view import patient_sections
 from spine.report.pdf import render_pdf
 from spine.report.picture import draw_picture
 from spine.report.quality_view import doubt_line, image_doubts, quality_lines
+from spine.report.summary import summary_lines
 from spine.report.words import read_words
 from spine.resources import RESOURCES
 
@@ -59,6 +60,32 @@ def test_weak_findings_are_told_with_perhaps(make_case):
     assert "A disc that bulges a little at L5/S1. Perhaps also at L4/L5." in patient_text(document)
     assert "Perhaps less room for the nerves at L3/L4." in patient_text(document)
     assert "Misschien minder ruimte voor de zenuwen bij L3/L4." in patient_text(document, read_words("nl"))
+
+
+def test_other_findings_are_none_only_where_they_were_judged(make_case):
+    flags = ("upper_endplate", "lower_endplate", "herniation", "narrowing", "bulging", "stenosis")
+    document = with_findings(
+        make_case(4),
+        *(Grade(level, "spondylolisthesis", False, (0.03,), 0.97) for level in ("L5/S1", "L4/L5", "L3/L4")),
+        *(Grade("L4/L5", name, False, (0.1,), 0.9) for name in flags),
+        *(Grade("L3/L4", name, False, (0.1,), 0.9) for name in flags),
+        Grade("L3/L4", "modic", 0, (0.9, 0.05, 0.05, 0.0), 0.9),
+    )
+    other = {row[0].text: row[2] for row in findings_table(document, EN).rows}
+    assert (other["L5/S1"].text, bool(other["L5/S1"].codes)) == ("n.m.", True)  # only the slip was judged
+    assert (other["L4/L5"].text, bool(other["L4/L5"].codes)) == ("none of those judged", True)
+    assert (other["L3/L4"].text, other["L3/L4"].codes) == ("none", ())
+
+
+def test_the_wear_of_a_neck_is_told_on_miyazakis_scale(make_case):
+    case = make_case(8, 16)  # T2 to C3
+    worn = [Grade(level, "pfirrmann", 4, (0, 0, 0, 1, 0), 1.0) for level in ("T1/T2", "C5/C6")]
+    document = with_findings(case, *worn)
+    assert "Pfirrmann 4 or 5 at T1/T2; Miyazaki 4 or 5 at C5/C6" in summary_lines(document)[1]
+    assert findings_table(document, EN).header[1] == "Pfirrmann / Miyazaki (prob.)"
+    neck = {**document, "levels": [level for level in document["levels"] if level["level"].startswith("C")]}
+    assert findings_table(neck, EN).header[1] == "Miyazaki (prob.)"
+    assert {part.title: part.grades[0].name for part in level_parts(document, {}, EN)}["C5/C6"] == "Miyazaki"
 
 
 def test_a_slip_is_marked_told_with_its_direction_and_a_denying_grade_is_named(make_case):

@@ -100,6 +100,30 @@ def test_the_page_tells_values_intervals_and_reasons(with_film, language):
     assert sum(HIDDEN in note for note in page.notes) == 1
 
 
+def test_nothing_within_its_error_is_marked(with_film):
+    """A loss whose interval holds 0 and a grade less probable than not stay black; sure ones are marked."""
+    words, marked = read_words("en"), []
+    for interval, prob in (((-23.0, 90.0), 0.4), ((26.0, 45.0), 0.6)):
+        film = findings()
+        loss = Measurement("C5/C6", "disc_height_loss_percent", 32.0, "%", interval_90=interval)
+        kept = [loss if (m.subject, m.name) == (loss.subject, loss.name) else m for m in film.measurements]
+        grades = (Grade("C5/C6", "kellgren", 3, (0.0, 0.3, 0.3, prob, 0.0), prob), *film.grades[1:])
+        page = film_page(
+            report_document(*with_film(replace(film, measurements=tuple(kept), grades=grades)).arguments()), words
+        )
+        columns = [words.say(f"xray.columns.{name}") for name in ("disc_height_loss_percent", "kellgren")]
+        marked.append([page.tables[0].rows[0][page.tables[0].header.index(name)].marked for name in columns])
+    assert marked == [[False, False], [True, True]]
+
+
+def test_a_plan_for_levels_that_no_image_shows_is_flagged(with_film):
+    case = with_film(findings(**NOTHING))
+    for planned, flagged in ((["L4/L5"], False), (["C5/C6"], True), (2, False)):
+        study = replace(case.study, clinical={**(case.study.clinical or {}), "levels_planned": planned})
+        flags = report_document(*case.but(study=study).arguments())["quality"]["flags"]
+        assert any("planned levels (C5/C6)" in flag for flag in flags) == flagged
+
+
 @pytest.mark.parametrize(("language", "half"), [("en", "The osteophyte half"), ("nl", "De osteofyt-helft")])
 def test_without_osteophytes_the_page_says_so_and_has_no_empty_column(with_film, language, half):
     film = findings()
@@ -148,6 +172,8 @@ def test_pages_are_made(with_film, changes):
     page = made.html.decode()
     assert "Lateral radiograph" in page
     assert ("no spine seen" in page) == bool(changes)
+    assert ("Yellow: end plates" in page) != bool(changes)
+    assert ("Small print: 90 % interval from the error of the landmarks" in page) != bool(changes)
 
 
 @pytest.mark.parametrize(
