@@ -29,7 +29,7 @@ from spine.report.words import Words
 from spine.report.xray_view import ABSENT, FilmCell, FilmPage, FilmPicture, FilmTable, film_page
 
 PLATE, SPUR, POINT = "#FFD23F", "#FF4B3E", "#56B4E9"
-LOWEST, HIGHEST, WIDEST = 75 * MM, 118 * MM, 105 * MM  # of the picture
+LOWEST, HIGHEST, WIDEST = 62 * MM, 118 * MM, 105 * MM  # of the picture
 GAP = 4.0  # between the parts below it
 BESIDE = 6 * MM  # between the picture and the table on its right
 ROW_SIZE, BESIDE_SIZE, NOTE_SIZE = 7.2, 5.6, 6.7
