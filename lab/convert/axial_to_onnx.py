@@ -9,16 +9,14 @@ the settings beside the file know the network.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from torch.nn import functional
 
-from lab.convert.to_onnx import Shipped
+from lab.convert.to_onnx import Shipped, write_onnx
 from lab.train.axial_augment import read_item
 from lab.train.train_axial import load_axial
 from spine.runners import open_runner
@@ -29,22 +27,7 @@ NAMES = ("slices", "probabilities")
 def export_axial(checkpoint: Path, out: Path) -> str:
     """Write `out`, float32 (n, 3, H, W) -> probabilities (n, 7, H, W), all sizes symbolic; returns its sha256."""
     shipped = Shipped(load_axial(checkpoint)).eval()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        shipped,
-        (torch.zeros(1, 3, 64, 64),),
-        out,
-        input_names=NAMES[:1],
-        output_names=NAMES[1:],
-        dynamic_axes={n: {0: "batch", 2: "rows", 3: "columns"} for n in NAMES},
-        opset_version=18,
-        dynamo=False,
-    )
-    model = onnx.load(out)
-    onnx.checker.check_model(model)
-    model.producer_version = model.doc_string = ""
-    onnx.save(model, out)
-    return hashlib.sha256(out.read_bytes()).hexdigest()
+    return write_onnx(shipped, 3, NAMES, out)
 
 
 @torch.no_grad()

@@ -74,14 +74,19 @@ def insert_islands(module: nn.Module) -> None:
 def export(checkpoint: Path, out: Path) -> str:
     """Write `out`; returns its sha256. The batch, rows and columns stay symbolic: each runner fixes its own."""
     shipped = Shipped(load_shipped(checkpoint)).eval()
+    return write_onnx(shipped, 3, ("image", "probabilities"), out)
+
+
+def write_onnx(shipped: nn.Module, channels: int, names: tuple[str, str], out: Path) -> str:
+    """Write `shipped`, (n, channels, H, W) -> (n, ..., H', W'), as `out`, every size symbolic; returns its sha256."""
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
         shipped,
-        (torch.zeros(1, 3, 64, 64),),
+        (torch.zeros(1, channels, 64, 64),),
         out,
-        input_names=["image"],
-        output_names=["probabilities"],
-        dynamic_axes={n: {0: "batch", 2: "rows", 3: "columns"} for n in ("image", "probabilities")},
+        input_names=names[:1],
+        output_names=names[1:],
+        dynamic_axes={n: {0: "batch", 2: "rows", 3: "columns"} for n in names},
         opset_version=18,
         dynamo=False,
     )

@@ -10,18 +10,16 @@ where the maps differ.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab.convert.to_onnx import Float32, insert_islands
+from lab.convert.to_onnx import Float32, insert_islands, write_onnx
 from lab.synth.radiograph import develop
 from lab.synth.radiograph_bank import draw_cast
 from lab.train.xray_network import Landmarker, heatmaps
@@ -57,21 +55,7 @@ def load_average(checkpoint: Path) -> Landmarker:
 def export(checkpoint: Path, out: Path) -> str:
     """Write `out`; returns its sha256. Batch, rows and columns stay symbolic."""
     shipped = ShippedLandmarker(load_average(checkpoint)).eval()
-    torch.onnx.export(
-        shipped,
-        (torch.zeros(1, 1, 64, 64),),
-        out,
-        input_names=["image"],
-        output_names=["heatmaps"],
-        dynamic_axes={n: {0: "batch", 2: "rows", 3: "columns"} for n in ("image", "heatmaps")},
-        opset_version=18,
-        dynamo=False,
-    )
-    model = onnx.load(out)
-    onnx.checker.check_model(model)
-    model.producer_version = model.doc_string = ""
-    onnx.save(model, out)
-    return hashlib.sha256(out.read_bytes()).hexdigest()
+    return write_onnx(shipped, 1, ("image", "heatmaps"), out)
 
 
 @torch.no_grad()

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from lab.train.averaging import descend, write_checkpoint
 from lab.train.axial_augment import augment, draw_item, read_item
 from lab.train.network import Segmenter, build_network
-from lab.train.train_segmenter import EMA, draw_curves, rate_share
+from lab.train.train_segmenter import draw_curves, rate_share
 from spine.anatomy import AxialStructure
 
 CLASSES = len(AxialStructure)
@@ -83,26 +84,14 @@ class Run:
 
     def update(self, images: Tensor, labels: Tensor, rate: float) -> float:
         """One step on (N, 3, H, W) and (N, H, W); returns the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         loss = axial_loss(self.network(images), labels)
-        self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
         self.step += 1
-        keep = min(EMA, self.step / (self.step + 10))
-        with torch.no_grad():
-            for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                a.lerp_(b, 1 - keep)
-        return float(loss.item())
+        return descend(loss, rate, self.network, self.average, self.optimiser, self.step)
 
     def save(self) -> None:
         """Write last.pt by renaming, so that a killed run leaves a whole file."""
         parts = {p: getattr(self, p).state_dict() for p in ("network", "average", "optimiser")}
-        part = self.file.with_suffix(".new")
-        torch.save({**parts, "step": self.step, "log": self.log, "widths": list(self.widths)}, part)
-        part.replace(self.file)
+        write_checkpoint(self.file, {**parts, "step": self.step, "log": self.log, "widths": list(self.widths)})
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from lab.train import sources, volumes
 from lab.train.augment import draw
+from lab.train.averaging import descend, write_checkpoint
 from lab.train.losses import segmentation_loss
 from lab.train.network import WIDTHS, build_network
 from lab.train.sources import Item
@@ -41,7 +42,6 @@ SHARES = {
     "synthetic": 0.3,
 }
 WARM_UP = 100
-EMA = 0.997
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -161,28 +161,16 @@ class State:
 
     def update(self, images: torch.Tensor, sets: torch.Tensor, rate: float) -> float:
         """One step on (N, 3, H, W) and (N, H, W); returns the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.network(images.to(self.device))
         loss = segmentation_loss(logits, sets.to(self.device))
-        self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
         self.step += 1
-        keep = min(EMA, self.step / (self.step + 10))
-        with torch.no_grad():
-            for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                a.lerp_(b, 1 - keep)
-        return float(loss.item())
+        return descend(loss, rate, self.network, self.average, self.optimiser, self.step)
 
     def save(self) -> None:
         """Write last.pt by renaming, so that a killed run leaves a whole file."""
         parts = {p: getattr(self, p).state_dict() for p in ("network", "average", "optimiser")}
-        part = self.file.with_suffix(".new")
-        torch.save({**parts, "step": self.step, "log": self.log}, part)
-        part.replace(self.file)
+        write_checkpoint(self.file, {**parts, "step": self.step, "log": self.log})
 
 
 def _batch(items: dict[str, list[Item]], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:

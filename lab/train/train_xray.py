@@ -26,12 +26,13 @@ from tqdm import tqdm
 
 from lab.synth.radiograph import PIXEL_MM, visible_points
 from lab.synth.radiograph_exposure import expose, sample_exposure
+from lab.train.averaging import descend, write_checkpoint
 from lab.train.xray_data import CANVAS, NEGATIVE_PROB, Films
 from lab.train.xray_network import FINE, WIDTHS, Landmarker, heatmaps
 from spine.xray.conform import scale
 
+EMA = 0.992  # fewer steps than the other networks: a shorter memory
 BATCH = 3
-EMA = 0.992
 WARM_UP = 40
 BLOB_WEIGHT = 3.0  # pixels of a blob count up to this much more
 LEVEL_SHARE = 2.0  # of the coarse map's loss beside the fine one's
@@ -91,27 +92,15 @@ class State:
 
     def update(self, batch: list[Tensor], rate: float) -> float:
         """One step; returns the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         batch = [part.to(self.device) for part in batch]
         loss = film_loss(*self.network(batch[0]), batch)
-        self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
         self.step += 1
-        keep = min(EMA, self.step / (self.step + 10))
-        with torch.no_grad():
-            for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                a.lerp_(b, 1 - keep)
-        return float(loss.item())
+        return descend(loss, rate, self.network, self.average, self.optimiser, self.step, EMA)
 
     def save(self) -> None:
         """Write last.pt by renaming, so that a killed run leaves a whole file."""
         parts = {p: getattr(self, p).state_dict() for p in ("network", "average", "optimiser")}
-        part = self.file.with_suffix(".new")
-        torch.save({**parts, "step": self.step, "seconds": self.seconds, "log": self.log}, part)
-        part.replace(self.file)
+        write_checkpoint(self.file, {**parts, "step": self.step, "seconds": self.seconds, "log": self.log})
 
 
 def rate_share(step: int, progress: float) -> float:
