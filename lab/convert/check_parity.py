@@ -36,7 +36,7 @@ class TorchRunner:
 
     @torch.no_grad()
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, 3, H, W) -> class probabilities (n, classes, H, W)."""
+        """(n, slices, H, W) -> class probabilities (n, classes, H, W)."""
         return self._network(torch.from_numpy(batch)).softmax(1).numpy()
 
 

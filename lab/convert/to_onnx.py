@@ -17,7 +17,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from lab.train.network import Segmenter, load_average
+from lab.train.network import Segmenter, load_average, seen_slices
 from spine.anatomy import STRUCTURES, Structure
 
 # Added to the logits of these classes, because Dice losses and labels brought to the model's grid make the network
@@ -49,7 +49,7 @@ class Float32(nn.Module):
 
 
 class Shipped(nn.Module):
-    """float32 (N, 3, H, W) -> float32 class probabilities (N, classes, H, W)."""
+    """float32 (N, slices, H, W) -> float32 class probabilities (N, classes, H, W)."""
 
     def __init__(self, network: Segmenter) -> None:
         super().__init__()
@@ -73,8 +73,8 @@ def insert_islands(module: nn.Module) -> None:
 
 def export(checkpoint: Path, out: Path) -> str:
     """Write `out`; returns its sha256. The batch, rows and columns stay symbolic: each runner fixes its own."""
-    shipped = Shipped(load_shipped(checkpoint)).eval()
-    return write_onnx(shipped, 3, ("image", "probabilities"), out)
+    network = load_shipped(checkpoint)
+    return write_onnx(Shipped(network).eval(), seen_slices(network), ("image", "probabilities"), out)
 
 
 def write_onnx(shipped: nn.Module, channels: int, names: tuple[str, str], out: Path) -> str:
@@ -106,7 +106,8 @@ def main() -> None:
     digest = export(args.run / "last.pt", args.out)
     settings = args.out.with_name("settings.json")
     data = json.loads(settings.read_text(encoding="utf-8"))
-    data["segmenter"].update(file=args.out.name, sha256=digest)
+    slices = seen_slices(load_average(args.run / "last.pt"))
+    data["segmenter"].update(file=args.out.name, sha256=digest, neighbours=slices // 2)
     settings.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     print(f"{args.out}  {args.out.stat().st_size / 1e6:.1f} MB  sha256 {digest}")
 

@@ -85,7 +85,8 @@ def space_case(data: Path, patient: str, models: Models) -> dict[str, Any]:
         result[f"dice_{name}"] = round(dice(found, reference == label), 4)
         result[f"assd_{name}_mm"] = round(assd_mm(found, reference == label, spacing), 3)
     names = disc_names(reference == 2, mask, float(np.prod(spacing)))
-    result |= {"discs": names, "lumbar_right": names[:5] == [DISC_OFFSET + k for k in range(1, 6)]}
+    result |= {"discs": names, "discs_found": round(float(np.mean([n > 0 for n in names])), 4)}
+    result |= {"lumbar_right": names[:5] == [DISC_OFFSET + k for k in range(1, 6)]}
     result["wrong_in_silence"] = not result["lumbar_right"] and spine.numbering.doubt is None
     result |= {"numbering": spine.numbering.method, "probability": spine.numbering.probability}
     return result
@@ -172,7 +173,7 @@ def summary(raw: dict[str, list[dict[str, Any]]], split: str) -> str:
         keys = [
             k
             for k in cases[0]
-            if k.startswith(("dice", "assd")) or k in ("lumbar_right", "all_right", "wrong_in_silence")
+            if k.startswith(("dice", "assd")) or k in ("discs_found", "lumbar_right", "all_right", "wrong_in_silence")
         ]
         for key in keys:
             values = [float(c[key]) for c in cases]

@@ -86,8 +86,8 @@ def make_slab(seed: int, view: str | None = None) -> Slab:
     return Slab(phantom.tissues, phantom.spacing_mm, view, seed)
 
 
-def _write_slab(seed: int, out_dir: Path) -> str:
-    slab = make_slab(seed)
+def _write_slab(seed: int, out_dir: Path, view: str | None) -> str:
+    slab = make_slab(seed, view)
     path = out_dir / f"{seed:08d}_{slab.view}.npz"
     part = path.with_suffix(".part")
     with part.open("wb") as file:
@@ -96,15 +96,15 @@ def _write_slab(seed: int, out_dir: Path) -> str:
     return path.name
 
 
-def write_bank(out_dir: Path, n: int, seed: int, workers: int = 1) -> list[str]:
-    """Write `n` slabs to `out_dir`; the same seed gives the same files, those already there are kept.
+def write_bank(out_dir: Path, n: int, seed: int, workers: int = 1, view: str | None = None) -> list[str]:
+    """Write `n` slabs to `out_dir`, of one view or of all; the same seed gives the same files, old ones are kept.
 
     Returns the names of the new files.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     there = {path.name.split("_")[0] for path in out_dir.glob("*.npz")}
     seeds = [s for s in range(seed * 100_000, seed * 100_000 + n) if f"{s:08d}" not in there]
-    work = partial(_write_slab, out_dir=out_dir)
+    work = partial(_write_slab, out_dir=out_dir, view=view)
     if workers == 1:
         return [work(s) for s in tqdm(seeds, unit="spine")]
     with ProcessPoolExecutor(workers) as pool:
@@ -118,6 +118,7 @@ def main() -> None:
     what.add_argument("--out", type=Path, help="folder for a bank of slabs")
     what.add_argument("--case", type=Path, help="folder for one case in the platform's layout, truth beside it")
     parser.add_argument("--n", type=int, default=400, help="slabs in the bank")
+    parser.add_argument("--view", choices=tuple(VIEW_SHARE), help="of every slab of the bank; without it all views")
     parser.add_argument("--region", choices=("lumbar", "cervical"), default="lumbar", help="of the case")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes")
@@ -125,7 +126,7 @@ def main() -> None:
     if args.case is not None:
         (write_neck if args.region == "cervical" else write_case)(args.case, args.seed)
     else:
-        write_bank(args.out, args.n, args.seed, args.workers)
+        write_bank(args.out, args.n, args.seed, args.workers, args.view)
 
 
 if __name__ == "__main__":

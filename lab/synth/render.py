@@ -18,7 +18,7 @@ from lab.synth.shapes import Field, smooth_noise
 from lab.synth.tissue import PROPERTIES, STRUCTURE_OF_TISSUE, Tissue
 from spine.anatomy import Structure
 
-CONTRASTS = ("t1", "t2", "stir", "water_fat", "random")
+CONTRASTS = ("t1", "t2", "stir", "water_fat", "random", "t2_long")
 _ROW = np.array([PROPERTIES[t] for t in Tissue], np.float64)
 _DENSITY, _T1, _T2, _FAT, _GRAIN = (np.ascontiguousarray(c) for c in _ROW.T)
 _BODIES = [int(t) for t in Tissue if "MARROW" in t.name]
@@ -35,8 +35,9 @@ def signal_tables(rng: Generator, contrast: str) -> tuple[NDArray[np.float32], N
     fat = _FAT.copy()
     fat[_BODIES] += rng.normal(0.07, 0.1)  # red or yellow marrow
     fat = np.clip(fat + rng.normal(0, 0.03, n) * (_FAT > 0.02), 0.0, 1.0)
-    relax = {"t1": _spin_t1, "t2": _spin_t2, "stir": _stir, "water_fat": _water_fat, "random": _any}[contrast]
-    water, grease = relax(rng, t1, t2)
+    relax = {"t1": _spin_t1, "t2": _spin_t2, "stir": _stir, "water_fat": _water_fat, "random": _any}
+    relax["t2_long"] = _spin_t2_long
+    water, grease = relax[contrast](rng, t1, t2)
     water, grease = density * (1 - fat) * water, fat * grease * np.clip(_DENSITY + 0.25, 0, 1)
     return water.astype(np.float32), grease.astype(np.float32)
 
@@ -56,6 +57,12 @@ def _spin_t1(rng: Generator, t1: NDArray[np.float64], t2: NDArray[np.float64]) -
 def _spin_t2(rng: Generator, t1: NDArray[np.float64], t2: NDArray[np.float64]) -> Signals:
     tr, te = rng.uniform(2500, 5500), rng.uniform(70, 125)
     return _spin_echo(t1, t2, tr, te), np.full_like(t1, np.exp(-te / rng.uniform(95, 180)))
+
+
+def _spin_t2_long(rng: Generator, t1: NDArray[np.float64], t2: NDArray[np.float64]) -> Signals:
+    """Long echo trains, as 3-D series of the neck have them: bright fluid, all else dark."""
+    tr, te = rng.uniform(1500, 4000), rng.uniform(120, 240)
+    return _spin_echo(t1, t2, tr, te), np.full_like(t1, np.exp(-te / rng.uniform(80, 150)))
 
 
 def _stir(rng: Generator, t1: NDArray[np.float64], t2: NDArray[np.float64]) -> Signals:

@@ -13,9 +13,9 @@ from lab.train.sources import ALL, Item
 SLICE_DISTANCE_MM = (2.0, 5.0)
 
 
-def draw(item: Item, rng: np.random.Generator, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """((3, H, W) float32 image, (H, W) int32 sets) of one random slice of `item`."""
-    picked, centre = _slices(item, rng)
+def draw(item: Item, rng: np.random.Generator, crop: tuple[int, int], neighbours: int = 1) -> tuple[Tensor, Tensor]:
+    """((2 neighbours + 1, H, W) float32 image, (H, W) int32 sets) of one random slice of `item`."""
+    picked, centre = _slices(item, rng, neighbours)
     image = _picture(item, picked, rng)
     if len(set(picked)) == 1 and rng.random() < 0.7:
         image = _pretend_neighbours(image, rng)
@@ -28,30 +28,33 @@ def draw(item: Item, rng: np.random.Generator, crop: tuple[int, int]) -> tuple[T
 
 
 def _picture(item: Item, picked: list[int], rng: np.random.Generator) -> NDArray[np.float32]:
-    """(3, H, W) of `item`; of synthetic spines, whose planes are thin, three times in four the mean of three planes."""
+    """The `picked` slices of `item`, (n, H, W); of synthetic spines, whose planes are thin, mostly means of three."""
     if item.source != "synthetic" or rng.random() < 0.25:
         return item.image[picked].astype(np.float32)
     last = len(item.image) - 1
     return np.stack([item.image[max(p - 1, 0) : min(p + 1, last) + 1].mean(0, dtype=np.float32) for p in picked])
 
 
-def _slices(item: Item, rng: np.random.Generator) -> tuple[list[int], int]:
-    """Indices of the lower neighbour, the slice and the upper neighbour, 2-5 mm apart, in either order."""
+def _slices(item: Item, rng: np.random.Generator, neighbours: int) -> tuple[list[int], int]:
+    """Indices of the lower neighbours, the slice and the upper ones, 2-5 mm apart, in either order; and the slice's."""
     count = item.sets.shape[0]
     step = max(1, round(rng.uniform(*SLICE_DISTANCE_MM) / item.slice_mm))
     centre = int(rng.integers(count))
-    low, high = max(centre - step, 0), min(centre + step, count - 1)
     if rng.random() < 0.1:
-        low = high = centre
-    return ([low, centre, high] if rng.random() < 0.5 else [high, centre, low]), centre
+        step = 0
+    if rng.random() < 0.5:
+        step = -step
+    offsets = np.arange(-neighbours, neighbours + 1)
+    return np.clip(centre + step * offsets, 0, count - 1).tolist(), centre
 
 
 def _pretend_neighbours(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """A single slice's missing neighbours: the slice itself, shifted a little, darker or brighter."""
-    out = image.copy()
-    for n in (0, 2):
-        shift = rng.integers(-2, 3, 2)
-        out[n] = np.roll(image[1], tuple(shift), (0, 1)) * rng.uniform(0.8, 1.2)
+    out, middle = image.copy(), len(image) // 2
+    for n in range(len(image)):
+        if n != middle:
+            shift = rng.integers(-2, 3, 2)
+            out[n] = np.roll(image[middle], tuple(shift), (0, 1)) * rng.uniform(0.8, 1.2)
     return out
 
 
@@ -81,7 +84,7 @@ def _sampling_grid(
 
 
 def _uglify(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Gamma, bias field, coarser sampling, noise and scale; (3, H, W) float32 in, the same out."""
+    """Gamma, bias field, coarser sampling, noise and scale; (n, H, W) float32 in, the same out."""
     if rng.random() < 0.6:
         image = np.power(np.maximum(image, 0), np.exp(rng.normal(0, 0.3)))
     if rng.random() < 0.6:

@@ -21,12 +21,13 @@ from lab.convert.to_onnx import export
 from lab.train.train_segmenter import main as train_segmenter
 from spine.runners import open_runner
 
-CANDIDATES = {
-    "narrow": (16, 32, 64, 96, 96),
-    "shipped": (32, 64, 128, 192, 192),
-    "wide": (48, 96, 192, 256, 256),
+CANDIDATES = {  # channels of each resolution, slices seen on either side
+    "narrow": ((16, 32, 64, 96, 96), 1),
+    "middle": ((32, 64, 128, 192, 192), 1),
+    "middle, five slices": ((32, 64, 128, 192, 192), 2),
+    "wide": ((48, 96, 192, 256, 256), 1),
 }
-SLICE = (1, 3, 352, 320)  # a field of view of 280 x 256 mm at 0.8 mm, padded
+PICTURE = (352, 320)  # a field of view of 280 x 256 mm at 0.8 mm, padded
 ROUTINE_SLICES = 18
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("docs/segmenter/candidates.md"))
     args = parser.parse_args()
     digests = {}
-    for name, widths in CANDIDATES.items():
+    for name, (widths, neighbours) in CANDIDATES.items():
         folder = args.out / name
         command = [
             "--data",
@@ -53,19 +54,23 @@ def main() -> None:
             args.steps,
             "--widths",
             *widths,
+            "--neighbours",
+            neighbours,
         ]
         train_segmenter([str(word) for word in command])
         digests[name] = export(folder / "last.pt", folder / "network.onnx")
     seconds = slice_seconds({name: (args.out / name / "network.onnx", digest) for name, digest in digests.items()})
     lines = [
-        f"| candidate | widths | parameters | vertebra | disc | canal | s a routine study ({ROUTINE_SLICES} slices) |",
-        "|---|---|---|---|---|---|---|",
+        f"| candidate | widths | slices seen | parameters | vertebra | disc | canal "
+        f"| s a routine study ({ROUTINE_SLICES} slices) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name, widths in CANDIDATES.items():
+    for name, (widths, neighbours) in CANDIDATES.items():
         record = json.loads((args.out / name / "record.json").read_text(encoding="utf-8"))
         dice = [f"{record['log'][-1][f'dice_{part}']:.3f}" for part in ("vertebra", "disc", "canal")]
         millions = record["parameters"] / 1e6
-        cells = [name, ", ".join(map(str, widths)), f"{millions:.1f} M", *dice, f"{seconds[name] * ROUTINE_SLICES:.2f}"]
+        size = [", ".join(map(str, widths)), str(2 * neighbours + 1), f"{millions:.1f} M"]
+        cells = [name, *size, *dice, f"{seconds[name] * ROUTINE_SLICES:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     args.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
@@ -73,16 +78,20 @@ def main() -> None:
 
 def slice_seconds(files: dict[str, tuple[Path, str]], rounds: int = 5, calls: int = 4) -> dict[str, float]:
     """Best seconds a slice of each network (file, sha256), candidates taking turns."""
-    image = np.random.default_rng(0).random(SLICE, np.float32)
+    generator = np.random.default_rng(0)
+    images = {
+        name: generator.random((1, 2 * neighbours + 1, *PICTURE), np.float32)
+        for name, (_, neighbours) in CANDIDATES.items()
+    }
     runners = {name: open_runner(file, digest, "cpu") for name, (file, digest) in files.items()}
-    for runner in runners.values():
-        runner(image)
+    for name, runner in runners.items():
+        runner(images[name])
     best = dict.fromkeys(files, float("inf"))
     for _ in range(rounds):
         for name, runner in runners.items():
             start = time.perf_counter()
             for _ in range(calls):
-                runner(image)
+                runner(images[name])
             best[name] = min(best[name], (time.perf_counter() - start) / calls)
     return best
 

@@ -80,6 +80,9 @@ class Segmenter(nn.Module):
 WIDTHS = (32, 64, 128, 192, 192)
 
 
+FIRST, SUB_PIXELS = "body.down.0.conv1.weight", 4  # the layer that sees the slices, four sub-pixels each
+
+
 def build_network(c_in: int = 3, classes: int = 10, widths: tuple[int, ...] = WIDTHS) -> Segmenter:
     """The shipped network; `widths` are the channels of each resolution, finest first."""
     return Segmenter(c_in, classes, tuple(widths))
@@ -89,6 +92,21 @@ def load_average(checkpoint: Path) -> Segmenter:
     """The averaged network of a checkpoint of lab.train.train_segmenter, in evaluation mode."""
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
     levels = sum(name.startswith("body.down.") and name.endswith(".conv2.weight") for name in weights)
-    network = build_network(widths=tuple(len(weights[f"body.down.{n}.conv2.weight"]) for n in range(levels)))
+    widths = tuple(len(weights[f"body.down.{n}.conv2.weight"]) for n in range(levels))
+    network = build_network(weights[FIRST].shape[1] // SUB_PIXELS, widths=widths)
     network.load_state_dict(weights)
     return network.eval()
+
+
+def seen_slices(network: Segmenter) -> int:
+    """Slices that `network` sees: one and its neighbours on either side."""
+    return network.body.down[0].conv1.in_channels // SUB_PIXELS
+
+
+def with_more_slices(weights: dict[str, Tensor], c_in: int) -> dict[str, Tensor]:
+    """`weights` of a network that sees fewer slices, for one that sees `c_in`: what is further away counts nothing yet.
+
+    Both numbers are odd and the middle slice stays in the middle.
+    """
+    extra = (c_in - weights[FIRST].shape[1] // SUB_PIXELS) // 2 * SUB_PIXELS
+    return {**weights, FIRST: nn.functional.pad(weights[FIRST], (0, 0, 0, 0, extra, extra))}

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lab.synth.phantom import STRUCTURE_OF_TISSUE
+from lab.synth.render import CONTRASTS as RENDERED
 from lab.synth.render import render
 from spine.conform import MAX_INTENSITY, intensity_scale
 
@@ -24,11 +25,13 @@ def main() -> None:
     parser.add_argument("--bank", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--each", type=int, default=3, help="pictures of each spine")
+    parser.add_argument("--contrasts", nargs="+", choices=RENDERED, default=CONTRASTS, help="taken in turn")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(tqdm(sorted(args.bank.glob("*.npz")), mininterval=10)):
         for n in range(args.each):
-            render_file(file, args.out / f"{file.stem}_{n}.npz", CONTRASTS[(number * args.each + n) % len(CONTRASTS)])
+            contrast = args.contrasts[(number * args.each + n) % len(args.contrasts)]
+            render_file(file, args.out / f"{file.stem}_{n}.npz", contrast)
 
 
 def render_file(file: Path, out: Path, contrast: str) -> None:

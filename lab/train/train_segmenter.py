@@ -24,7 +24,7 @@ from lab.train import sources, volumes
 from lab.train.augment import draw
 from lab.train.averaging import descend, write_checkpoint
 from lab.train.losses import segmentation_loss
-from lab.train.network import WIDTHS, build_network
+from lab.train.network import WIDTHS, build_network, with_more_slices
 from lab.train.sources import Item
 from spine.anatomy import Structure
 
@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="channels of each resolution")
+    parser.add_argument("--neighbours", type=int, default=1, help="slices seen on either side of the one named")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--synthetic-only", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -96,18 +97,20 @@ def train(args: argparse.Namespace) -> None:
         raise SystemExit("nothing to train on: give --bank, --spider, --nnunet, or --data with the pack.")
     there = (args.data / "spider_space").is_dir()
     validation = list(sources.spider_space(args.data, "val", PIXEL_MM)) if there else []
-    state = State(args.out, torch.device(args.device), args.seed, args.widths)
+    state = State(args.out, torch.device(args.device), args.seed, args.widths, args.neighbours)
     if args.init and not state.step:
         state.start_from(args.init / "last.pt")
     rng = np.random.default_rng((args.seed, state.step))
     start, running = time.time(), 0.0
     bar = tqdm(range(state.step, args.steps), initial=state.step, total=args.steps, mininterval=30)
     for step in bar:
-        loss = state.update(*_batch(items, rng), args.rate * rate_share(step, args.steps))
+        loss = state.update(*_batch(items, rng, args.neighbours), args.rate * rate_share(step, args.steps))
         running = 0.98 * running + 0.02 * loss if running else loss
         bar.set_postfix(loss=f"{running:.3f}", refresh=False)
         if state.step % 500 == 0 or state.step == args.steps:
-            scores = {f"dice_{k}": v for k, v in validate(state.average, validation, state.device).items()}
+            scores = {
+                f"dice_{k}": v for k, v in validate(state.average, validation, state.device, args.neighbours).items()
+            }
             state.log.append({"step": state.step, "loss": running, "seconds": time.time() - start, **scores})
             (args.out / "log.json").write_text(json.dumps(state.log, indent=1), encoding="utf-8")
             draw_curves(state.log, args.out / "curves.png")
@@ -121,6 +124,7 @@ def train(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "rate": args.rate,
         "widths": args.widths,
+        "neighbours": args.neighbours,
         "init": str(args.init.name) if args.init else None,
         "shares": {k: SHARES[k] for k in items},
         "items": {k: len(v) for k, v in items.items()},
@@ -139,12 +143,15 @@ def rate_share(step: int, steps: int) -> float:
 class State:
     """Network, its running average, optimiser, step and log; read from `folder`/last.pt where that exists."""
 
-    def __init__(self, folder: Path, device: torch.device, seed: int, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(
+        self, folder: Path, device: torch.device, seed: int, widths: tuple[int, ...] = WIDTHS, neighbours: int = 1
+    ) -> None:
         torch.manual_seed(seed)
         self.file, self.device, self.step = folder / "last.pt", device, 0
         self.log: list[dict[str, float]] = []
-        self.network = build_network(widths=widths).to(device)
-        self.average = build_network(widths=widths).to(device)
+        self.slices = 2 * neighbours + 1
+        self.network = build_network(self.slices, widths=widths).to(device)
+        self.average = build_network(self.slices, widths=widths).to(device)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=1e-4)
         if self.file.exists():
@@ -156,11 +163,12 @@ class State:
     def start_from(self, checkpoint: Path) -> None:
         """Take the averaged weights of another run; optimiser and step stay fresh."""
         weights = torch.load(checkpoint, map_location=self.device, weights_only=True)["average"]
+        weights = with_more_slices(weights, self.slices)
         self.network.load_state_dict(weights)
         self.average.load_state_dict(weights)
 
     def update(self, images: torch.Tensor, sets: torch.Tensor, rate: float) -> float:
-        """One step on (N, 3, H, W) and (N, H, W); returns the loss."""
+        """One step on (N, slices, H, W) and (N, H, W); returns the loss."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.network(images.to(self.device))
         loss = segmentation_loss(logits, sets.to(self.device))
@@ -173,18 +181,20 @@ class State:
         write_checkpoint(self.file, {**parts, "step": self.step, "log": self.log})
 
 
-def _batch(items: dict[str, list[Item]], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(
+    items: dict[str, list[Item]], rng: np.random.Generator, neighbours: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     names = [n for n in SHARES if items.get(n)]
     shares = np.array([SHARES[n] for n in names])
     pairs = []
     for name in rng.choice(names, BATCH, p=shares / shares.sum()):
         item = items[name][rng.integers(len(items[name]))]
-        pairs.append(draw(item, rng, CROP))
+        pairs.append(draw(item, rng, CROP, neighbours))
     return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
 
 
 @torch.no_grad()
-def validate(network: nn.Module, items: list[Item], device: torch.device) -> dict[str, float]:
+def validate(network: nn.Module, items: list[Item], device: torch.device, neighbours: int = 1) -> dict[str, float]:
     """Mean Dice on whole slices, every second one; what a set leaves open is not counted."""
     groups = {
         "vertebra": (Structure.BODY, Structure.POSTERIOR, Structure.C1, Structure.C2),
@@ -197,7 +207,7 @@ def validate(network: nn.Module, items: list[Item], device: torch.device) -> dic
         count = item.sets.shape[0]
         answers = []
         for s in range(0, count, 2):
-            picked = [max(s - step, 0), s, min(s + step, count - 1)]
+            picked = np.clip(s + step * np.arange(-neighbours, neighbours + 1), 0, count - 1)
             image = torch.from_numpy(item.image[picked].astype(np.float32))[None].to(device)
             pad = [-image.shape[3] % 32, -image.shape[2] % 32]
             image = nn.functional.pad(image, (0, pad[0], 0, pad[1]))

@@ -11,7 +11,7 @@ import SimpleITK
 import torch
 
 from lab.train import volumes
-from lab.train.network import load_average
+from lab.train.network import build_network, load_average, seen_slices, with_more_slices
 from lab.train.pseudo_label import _centred, _without_strays
 from lab.train.sources import ALL, bits
 from lab.train.train_segmenter import main
@@ -110,6 +110,17 @@ def test_a_run_continues_and_a_second_round_starts_from_it(tmp_path):
     main([*common, "--out", str(second), "--steps", "1", "--rate", "0", "--init", str(first)])
     before, after = (load_average(folder / "last.pt").state_dict() for folder in (first, second))
     assert all(torch.allclose(before[name], after[name]) for name in before)
+
+
+def test_more_slices_change_nothing_at_first(tmp_path):
+    three = build_network(3, widths=(8, 8, 8, 8, 8)).eval()
+    five = build_network(5, widths=(8, 8, 8, 8, 8)).eval()
+    five.load_state_dict(with_more_slices(three.state_dict(), 5))
+    image = torch.rand(1, 5, 32, 64)
+    with torch.no_grad():
+        assert torch.allclose(five(image), three(image[:, 1:4]), atol=1e-5)
+    torch.save({"average": five.state_dict()}, tmp_path / "last.pt")
+    assert seen_slices(load_average(tmp_path / "last.pt")) == 5
 
 
 def test_nothing_to_train_on_is_said(tmp_path):
