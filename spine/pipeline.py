@@ -39,6 +39,7 @@ from spine.records import (
     Segmentation,
     Study,
     Volume,
+    XrayFindings,
 )
 from spine.report import compose_report
 from spine.report.facts import image_sha256
@@ -46,7 +47,7 @@ from spine.runners import Runner, WhenNeeded, open_runner
 from spine.segment import segment_volume
 from spine.settings import Settings, read_settings
 from spine.write import write_outputs
-from spine.xray import analyse_radiograph
+from spine.xray import analyse_radiograph, unused_film
 
 STAGES = (
     "read",
@@ -138,7 +139,7 @@ def run(
         volume = conform_study(study, settings.grid)
         require_memory(volume.array.size)
     with clock("xray"):
-        film = analyse_radiograph(study.xray, models.xray, settings.xray) if study.xray is not None else None
+        film = _film(study, models)
     with clock("segment"):
         segmentation = segment_volume(volume, models.segmenter, settings.segmenter)
     with clock("label"):
@@ -148,7 +149,7 @@ def run(
         quality = judge_quality(study.primary, volume, segmentation, spine, models.quality, models.read_again)
     with clock("measure"):
         found = measure_levels(spine, volume, study.clinical)
-        quality = judge_sizes(quality, found)
+        quality = judge_sizes(quality, found, study.clinical)
         measurements = withhold_measurements(found, quality.doubts)
     with clock("grade"):
         second = study.sagittal_t1 if study.sagittal is not None else None  # T1 beside the T2
@@ -163,7 +164,7 @@ def run(
         advice = caution(beside, study.record_doubt)
     with clock("report"):
         facts = RunFacts(
-            models=_used(settings, film is not None, muscle is not None),
+            models=_used(settings, film is not None and bool(film.runner), study.axial_t2 is not None),
             runner=segmentation.runner,
             seconds=dict(clock.seconds),
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
@@ -182,12 +183,21 @@ def _flagged(quality: Quality, graded: tuple[Grade, ...]) -> Quality:
     return replace(quality, flags=(*second_flags(graded), *quality.flags))
 
 
+def _film(study: Study, models: Models) -> XrayFindings | None:
+    """What the radiograph shows, None without one; one that could not be read says why."""
+    if study.xray is not None:
+        return analyse_radiograph(study.xray, models.xray, models.settings.xray)
+    reason = study.unused.get("lateral-spine-xray")
+    return None if reason is None else unused_film(reason)
+
+
 def _muscles(
     study: Study, spine: LabelledSpine, volume: Volume, models: Models, quality: Quality, grades: tuple[Grade, ...]
 ) -> tuple[MuscleFindings | None, tuple[Grade, ...]]:
     """What the axial series shows, None without one, and the grades with what it adds to their evidence."""
     if study.axial_t2 is None:
-        return None, grades
+        reason = study.unused.get("axial-t2-spine-mri")
+        return (None if reason is None else MuscleFindings(reason=reason)), grades
     found = measure_muscles(study.axial_t2, spine, volume, models.axial, models.settings.axial, quality.doubts)
     return found, support_stenosis(grades, found)
 

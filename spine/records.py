@@ -56,6 +56,7 @@ class Study:
     xray: Series | None = None
     clinical: Mapping[str, Any] | None = None  # validated against resources/clinical.schema.json
     flags: tuple[str, ...] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)  # socket -> why a series that was given is left out
     record_doubt: str | None = None  # a phrase, where the record contradicts the header: it may be another patient's
 
     @property
@@ -237,6 +238,7 @@ class XrayFindings:
     negated: bool = False  # bone is dark in the values as they were read
     runner: str = ""
     reason: str | None = None  # why no spine was found, where none was
+    names_prob: float | None = None  # that no vertebra bears the name of another level; None where none was found
 
     @property
     def found(self) -> bool:

@@ -59,6 +59,11 @@ class XraySettings:
     error_doubt_mm: float  # ... added as the peak falls from 1 to 0
     error_spread: float  # ... added for each millimetre that the blob is wider than `spread_mm`
     spread_mm: float  # standard deviation of the blob of a sure landmark
+    names_bias: float  # logit of the probability that the vertebrae's names are right (spine.xray.names)
+    names_margin: float  # ... added for each natural logarithm by which they beat names a level off
+    names_step: float  # ... for each natural logarithm by which one step of the chain is too long
+    names_counted: float  # ... added where they could be counted from C2 or the sacrum
+    names_prob_min: float  # a lower probability puts the names in doubt
 
 
 @dataclass(frozen=True)

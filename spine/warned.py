@@ -13,6 +13,8 @@ WARNED_CODES = frozenset(
         "orientation_doubtful",
         "slices_out_of_order",
         "slices_repeated",
+        "picture_in_pieces",
+        "moved_between_slices",
     }
 )
 # How the sentences begin that speak of the images or of all outlines.

@@ -130,3 +130,41 @@ DAMAGES: dict[str, Callable[[Image, Truth, float, Generator], Pair]] = {
     "coarse": coarse,
     "saturate": saturate,
 }
+
+
+def missing_rows(image: Image, truth: Truth, strength: float, rng: Generator) -> Pair:
+    """A band of 12 to 40 rows cut out of the middle half of all slices."""
+    start, stop = _band(image, strength, rng)
+    return np.delete(image, np.s_[start:stop], 1), np.delete(truth, np.s_[start:stop], 1)
+
+
+def repeated_rows(image: Image, truth: Truth, strength: float, rng: Generator) -> Pair:
+    """A band of 12 to 40 rows of all slices stored twice, one below the other."""
+    start, stop = _band(image, strength, rng)
+    first, second = (np.concatenate([part[:, :stop], part[:, start:]], 1) for part in (image, truth))
+    return first, second
+
+
+def moved_slice(image: Image, truth: Truth, strength: float, rng: Generator) -> Pair:
+    """The patient moved by 8 to 21 pixels for one slice; a single slice stays as it is."""
+    image, truth = image.copy(), truth.copy()
+    if len(image) > 1:
+        angle, place = rng.uniform(0, 2 * np.pi), int(rng.integers(len(image)))
+        move = tuple(round((8 + 13 * strength) * way) for way in (np.sin(angle), np.cos(angle)))
+        image[place], truth[place] = (np.roll(part[place], move, axis=(0, 1)) for part in (image, truth))
+    return image, truth
+
+
+def _band(image: Image, strength: float, rng: Generator) -> tuple[int, int]:
+    """First and last row + 1 of a band of 12 to 40 rows in the middle half."""
+    rows, wide = image.shape[1], round(12 + 28 * strength)
+    start = int(rng.integers(rows // 4, max(3 * rows // 4 - wide, rows // 4 + 1)))
+    return start, start + wide
+
+
+# Told by rules alone (lab.evaluate.quality_silence): the models of doubt are not fitted to them.
+RULED: dict[str, Callable[[Image, Truth, float, Generator], Pair]] = {
+    "missing rows": missing_rows,
+    "repeated rows": repeated_rows,
+    "moved slice": moved_slice,
+}

@@ -20,9 +20,9 @@ from spine.quality.confidence import group_probabilities
 from spine.quality.image import image_features
 from spine.quality.learnt import GROUPS
 from spine.quality.orientation import turned_features
-from spine.quality.spacing import SIZES_IMPLAUSIBLE, size_doubts
+from spine.quality.spacing import SIZES_IMPLAUSIBLE
 from spine.quality.thresholds import read_thresholds
-from spine.quality.verdict import refuse_other_images, ruled
+from spine.quality.verdict import implausible_sizes, refuse_other_images, ruled
 from spine.records import LabelledSpine, Segmentation, Series, Volume
 from spine.runners import Runner
 from spine.segment import segment_volume
@@ -79,7 +79,7 @@ def rule_flags(series: Series, volume: Volume, spine: LabelledSpine, noise: floa
     if not spine.vertebrae:
         return []
     flags, _ = ruled(series, volume, spine, noise)
-    sizes = size_doubts(measure_levels(spine, volume), read_thresholds())
+    sizes = implausible_sizes(measure_levels(spine, volume))
     return [*((SIZES_IMPLAUSIBLE,) if sizes else ()), *flags]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from tqdm import tqdm
 
 from lab.evaluate.metrics import dice
@@ -28,7 +29,7 @@ from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.pipeline import Models, open_models
 from spine.read import read_files
-from spine.records import Grid, LabelledSpine, Volume
+from spine.records import Grid, LabelledSpine, Segmentation, Series, Volume
 from spine.segment import segment_volume
 
 CASES = ("11", "18", "20", "23")
@@ -37,6 +38,7 @@ DISCS = ("C2/C3", "C3/C4", "C4/C5", "C5/C6", "C6/C7", "C7/T1")
 CANAL, CORD, HEIGHT = "canal_ap_diameter_mm", "cord_ap_diameter_mm", "disc_height_middle_mm"
 USUAL_SD = 2.0
 Sizes = dict[str, dict[str, Any]]
+Affine = NDArray[np.float64]
 
 
 def main() -> None:
@@ -70,23 +72,46 @@ def cervical_case(folder: Path, case: str, points: list[dict[str, str]], models:
         "doubt": spine.numbering.doubt,
         "cord_dice_network": None,
         "cord_dice": None,
+        "cord_dice_neck": None,
         "sizes": _sizes(spine, volume),
     }
     mask = folder / f"errsm_{case}_mask.nii.gz"
     if mask.exists():
-        reference = on_grid(read_files(image=mask).primary.array > 0, study.primary.grid, volume)
-        result["cord_dice_network"] = round(dice(segmentation.structures == Structure.CORD, reference), 4)
-        result["cord_dice"] = round(dice(spine.structures == Structure.CORD, reference), 4)
-        structures = np.where(spine.structures == Structure.CORD, Structure.CANAL, spine.structures).astype(np.uint8)
-        structures[reference] = Structure.CORD
-        masked = _sizes(replace(spine, structures=structures), volume)
-        result["mask_cord_mm"] = {name: sizes[CORD]["value"] for name, sizes in masked.items() if CORD in sizes}
+        result |= _against_mask(read_files(image=mask).primary, segmentation, spine, volume)
     for point in points:
         if point["case"] == f"errsm_{case}":
             at = _index(point, study.primary.grid, volume)
             nearest = min(spine.vertebrae, key=lambda v: abs(v.centre[1] - at[1]), default=None)
             result[f"at_{point['level']}"] = nearest.name if nearest else None
     return result
+
+
+def _against_mask(mask: Series, segmentation: Segmentation, spine: LabelledSpine, volume: Volume) -> dict[str, Any]:
+    """Dice on the mask's own grid, over its whole length and in the neck, and the depth of the mask's cord."""
+    reference, frame = mask.array > 0, stored_frame(mask.grid)
+    network, found = (
+        carried(s == Structure.CORD, (volume.affine, frame), reference.shape)
+        for s in (segmentation.structures, spine.structures)
+    )
+    structures = np.where(spine.structures == Structure.CORD, Structure.CANAL, spine.structures).astype(np.uint8)
+    structures[carried(reference, (frame, volume.affine), structures.shape)] = Structure.CORD
+    masked = _sizes(replace(spine, structures=structures), volume)
+    neck = _in_neck(spine, volume, frame, reference.shape)
+    return {
+        "cord_dice_network": round(dice(network, reference), 4),
+        "cord_dice": round(dice(found, reference), 4),
+        "cord_dice_neck": round(dice(found & neck, reference & neck), 4),
+        "cord_volume_ratio_neck": round(float((found & neck).sum() / max((reference & neck).sum(), 1)), 3),
+        "mask_cord_mm": {name: sizes[CORD]["value"] for name, sizes in masked.items() if CORD in sizes},
+    }
+
+
+def _in_neck(spine: LabelledSpine, volume: Volume, frame: Affine, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(k, j, i): stored voxels above the middle between T1 and T2, where cord sizes are told."""
+    rows = [v.centre[1] for v in spine.vertebrae if v.name in ("T1", "T2")]
+    above = np.zeros(volume.array.shape, bool)
+    above[:, : round(sum(rows) / len(rows)) if rows else None] = True
+    return carried(above, (volume.affine, frame), shape)
 
 
 def _sizes(spine: LabelledSpine, volume: Volume) -> Sizes:
@@ -100,15 +125,26 @@ def _sizes(spine: LabelledSpine, volume: Volume) -> Sizes:
     return found
 
 
-def on_grid(array: NDArray[np.bool_], grid: Grid, volume: Volume) -> NDArray[np.bool_]:
-    """`array` (k, j, i) of `grid` at the voxel centres of `volume`, nearest neighbour; False outside."""
-    to_stored = np.linalg.inv(grid.affine) @ volume.affine
-    index = np.indices(volume.array.shape).reshape(3, -1)
-    i, j, k = (to_stored[:3, :3] @ index + to_stored[:3, 3:]).round().astype(int)
-    inside = np.all([(x >= 0) & (x < n) for x, n in zip((i, j, k), grid.size, strict=True)], axis=0)
-    out = np.zeros(index.shape[1], bool)
-    out[inside] = array[k[inside], j[inside], i[inside]]
-    return out.reshape(volume.array.shape)
+def carried(mask: NDArray[np.bool_], frames: tuple[Affine, Affine], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """`mask` on another grid of `shape`: inside where its signed distance, interpolated, is negative.
+
+    `frames` are the (4, 4) matrices, index in the order of the array's axes -> LPS millimetres, of the mask and of the
+    other grid. The nearest voxel instead would shift the outline by up to half a voxel: stored slices that lie half-way
+    between averaged ones would all be taken from one side.
+    """
+    spacing_mm = np.linalg.norm(frames[0][:3, :3], axis=0)
+    away_mm = ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
+    away_mm -= ndimage.distance_transform_edt(mask, sampling=spacing_mm)
+    to_mask = np.linalg.inv(frames[0]) @ frames[1]
+    away_mm = ndimage.affine_transform(
+        away_mm.astype(np.float32), to_mask[:3, :3], to_mask[:3, 3], output_shape=shape, order=1, mode="nearest"
+    )
+    return np.asarray(away_mm < 0)
+
+
+def stored_frame(grid: Grid) -> Affine:
+    """(4, 4): index (k, j, i) -> LPS millimetres."""
+    return grid.affine[:, [2, 1, 0, 3]]
 
 
 def _index(point: dict[str, str], grid: Grid, volume: Volume) -> NDArray[np.float64]:
@@ -120,14 +156,16 @@ def _index(point: dict[str, str], grid: Grid, volume: Volume) -> NDArray[np.floa
 def summary(cases: list[dict[str, Any]]) -> str:
     """Markdown: names and Dice, then diameters at the bodies, then disc heights."""
     lines = [
-        "| volunteer | cord Dice of the network | cord Dice outlined again | body found at C2 / T2 | discs found |",
-        "|---|---|---|---|---|",
+        "| volunteer | cord Dice of the network | cord Dice outlined again | ... in the neck (to T1) | "
+        "body found at C2 / T2 | discs found |",
+        "|---|---|---|---|---|---|",
     ]
     for case in cases:
-        before, after = ("no mask" if case[k] is None else f"{case[k]:.3f}" for k in ("cord_dice_network", "cord_dice"))
+        keys = ("cord_dice_network", "cord_dice", "cord_dice_neck")
+        scores = " | ".join("no mask" if case[k] is None else f"{case[k]:.3f}" for k in keys)
         at = f"{case['at_C2']} / {case['at_T2']}" if "at_C2" in case else "not marked"
         discs = f"{len(case['discs'])}: {case['discs'][-1]} to {case['discs'][0]}" if case["discs"] else "none"
-        lines.append(f"| {case['case']} | {before} | {after} | {at} | {discs} |")
+        lines.append(f"| {case['case']} | {scores} | {at} | {discs} |")
     lines += [
         "",
         "Front to back in mm, in brackets the z-score. `mask`: the reference cord, measured in the same way.",

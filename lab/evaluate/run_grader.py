@@ -190,7 +190,7 @@ def summary(raw: Sequence[dict[str, Any]]) -> str:
                     f"| {low:.3f} to {high:.3f} | {target} | {HUMAN.get(key, '')} |"
                 )
     lines += ["", "Reference discs without a grade: " + "; ".join(lost) + "."]
-    lines += ["", *modic_table(raw), "", *reliability_table(raw)]
+    lines += ["", *modic_table(raw), "", *told_table(raw), "", *reliability_table(raw)]
     seconds = [c["seconds"] for c in raw]
     lines += ["", f"Seconds a case, grading alone: median {np.median(seconds):.3f}, highest {max(seconds):.3f}."]
     return "\n".join(lines) + "\n"
@@ -204,6 +204,19 @@ def modic_table(raw: Sequence[dict[str, Any]]) -> list[str]:
         for truth in sorted({a.truth for a in answers}):
             told = [sum(a.told == n for a in answers if a.truth == truth) for n in range(4)]
             lines.append(f"| {truth} | {group} | " + " | ".join(map(str, told)) + " |")
+    return lines
+
+
+def told_table(raw: Sequence[dict[str, Any]]) -> list[str]:
+    """Findings as they are told, not as they rank: SPIDER T2, stenosis in Mendeley."""
+    lines = ["| finding | in the reference | told | of these right | missed |", "|---|---|---|---|---|"]
+    for head in HEADS:
+        if head is PFIRRMANN:
+            continue
+        answers, _ = joined(raw, "mendeley_t2" if head.name == "stenosis" else "spider_t2", head.name)
+        present, told = sum(a.truth > 0 for a in answers), sum(a.told > 0 for a in answers)
+        right = sum(a.truth > 0 and a.told > 0 for a in answers)
+        lines.append(f"| {head.name} | {present} | {told} | {right} | {present - right} |")
     return lines
 
 

@@ -63,8 +63,9 @@ def main() -> None:
         for found, drawn in pool.map(partial(read_region, args.model, args.n, args.store), REGIONS):
             cases += found
             pictures += drawn
-    (args.out / "cases.json").write_text(as_text(cases), encoding="utf-8")
-    write_tables(cases, args.model, args.out)
+    text = as_text(cases)
+    (args.out / "cases.json").write_text(text, encoding="utf-8")
+    write_tables(json.loads(text), args.model, args.out)
     side_by_side(pictures).quantize(96).save(args.out / "films.png", optimize=True)
 
 

@@ -24,6 +24,7 @@ from spine.xray.grade import grade_film
 from spine.xray.landmarks import LANDMARKS
 from spine.xray.measure import level_sizes, measure_film
 from spine.xray.scene import draw_scene
+from spine.xray.withhold import NAMES_OFF
 
 SLUG = "lateral-spine-xray"
 EXPOSED = 9  # first number of the seeds of exposures
@@ -126,6 +127,8 @@ def read_film(film: Film, runner: Runner, settings: XraySettings) -> dict[str, A
         "magnification": round(film.cast.magnification, 4),
         "found_region": findings.region,
         "facing_right": bool(findings.facing == ("right" if film.mirrored else "left")),
+        "names_prob": findings.names_prob,
+        "names_doubted": any(NAMES_OFF in flag for flag in findings.flags),
         "polarity_right": bool(findings.negated == film.negated),
         "landmarks": list(_landmarks(film, findings)),
         "measurements": list(_measurements(findings, truth)),

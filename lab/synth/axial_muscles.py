@@ -23,12 +23,13 @@ Spacing = tuple[float, float, float]
 
 _LEVEL = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.5)
 _SEPTUM_DEEP = (29.0, 33.0, 34.0, 33.0, 31.0, 29.0, 27.0, 25.0, 21.0, 18.0, 15.0)  # x where it leaves the bone
-_SEPTUM_TOP = (31.0, 34.0, 34.0, 33.0, 29.0, 23.0, 16.0, 10.0, 6.0, 4.0, 3.0)  # x under the fascia
-_ERECTOR_EDGE = (34.0, 45.0, 55.0, 65.0, 71.0, 74.0, 76.0, 76.0, 74.0, 70.0, 65.0)
-_FLOOR = (13.0, 14.0, 12.0, 6.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0)  # y of the ventral border beside the facets
+_SEPTUM_TOP = (40.0, 42.0, 42.0, 40.0, 35.0, 29.0, 22.0, 15.0, 8.0, 5.0, 3.0)  # x under the fascia
+_ERECTOR_EDGE = (44.0, 51.0, 58.0, 66.0, 71.0, 74.0, 76.0, 76.0, 74.0, 70.0, 65.0)
+_FLOOR = (13.0, 12.0, 11.0, 6.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0)  # y of the ventral border beside the facets
+_DROP = (0.0, 3.0, 6.0, 8.0, 7.0, 6.0, 4.0, 3.0, 2.0, 1.0, 1.0)  # by which the erector reaches further to the front
 _BULGE = (2.0, 4.0, 6.0, 9.0, 11.0, 12.0, 12.0, 12.0, 11.0, 10.0, 9.0)  # of the fascia beside the midline
-_THICK = (26.0, 35.0, 40.0, 42.0, 41.0, 41.0, 41.0, 40.0, 38.0, 36.0, 34.0)  # least y of the fascia in the midline
-_TENT = (11.0, 10.0, 8.0, 5.0, 2.5, 1.0, 0.6, 0.4, 0.3, 0.2, 0.2)  # fat under the fascia over the septum
+_THICK = (29.0, 37.0, 41.0, 42.0, 41.0, 41.0, 41.0, 40.0, 38.0, 36.0, 34.0)  # least y of the fascia in the midline
+_TENT = (6.0, 6.0, 5.0, 3.0, 2.0, 1.0, 0.6, 0.4, 0.3, 0.2, 0.2)  # fat under the fascia over the septum
 _PSOAS_X = (17.0, 19.0, 20.0, 21.0, 21.0, 19.5, 17.0, 14.0, 9.5, 6.5, 0.5)  # half axes
 _PSOAS_Y = (18.0, 20.0, 21.0, 22.0, 22.0, 21.0, 20.0, 18.0, 14.0, 10.0, 0.5)
 _PSOAS_OUT = (26.0, 16.0, 9.0, 4.0, 0.5, -1.5, -2.5, -3.0, -3.5, -4.0, -6.0)  # gap to the body's wall
@@ -54,6 +55,7 @@ class MusclePlan:
     septum_mm: float  # fat between multifidus and erector
     septum_shift_mm: tuple[float, float]  # of the septum, deep and under the fascia
     floor_mm: float  # shift of the ventral border of the back muscles
+    drop: float  # factor of _DROP
     floor_slope: float  # by which that border runs to the back on its way to the side
     lean: float  # of the fascicles in the plane, mm to the side for every mm to the back
     tent: float  # factor of the fat under the fascia
@@ -87,12 +89,13 @@ def sample_muscles(rng: Generator, scale: float, fat: float) -> MusclePlan:
         thickness=float(np.clip(rng.normal(1.05, 0.15), 0.7, 1.45)),
         curve=float(np.clip(rng.normal(0.0042, 0.0011), 0.0015, 0.0075)),
         septum_mm=float(np.clip(rng.exponential(1.2) + 2.0 * fat, 0.0, 6.0)),
-        septum_shift_mm=(float(rng.normal(0, 2.0)), float(rng.normal(0, 4.0))),
+        septum_shift_mm=(float(rng.normal(0, 2.5)), float(rng.normal(0, 5.0))),
         floor_mm=float(rng.normal(0, 2.5)),
-        floor_slope=float(np.clip(rng.normal(0.2, 0.12), -0.1, 0.5)),
+        drop=float(np.clip(rng.normal(1.0, 0.5), 0.0, 2.0)),
+        floor_slope=float(np.clip(rng.normal(0.4, 0.16), 0.0, 0.8)),
         lean=float(rng.normal(0, 0.5)),
-        tent=float(rng.uniform(0.1, 1.7)),
-        gap_mm=float(np.clip(rng.exponential(0.7) + 2.5 * fat * rng.random(), 0.0, 5.0)),
+        tent=float(rng.uniform(0.0, 1.3)),
+        gap_mm=float(np.clip(rng.exponential(0.4), 0.0, 1.5)),
         level_shift=float(rng.normal(0, 0.3)),
         fat=(float(np.clip(fat * rng.uniform(0.7, 1.6), 0.0, 0.65)), low, 0.15 * low, 0.3 * low),
         fat_tilt=(1 + tilt, 1 - tilt),
@@ -154,7 +157,7 @@ def paint_muscles(codes: Codes, place: Place, plan: MusclePlan, rng: Generator, 
         inside = solid < -skin
         labels[inside] = structure
         codes[inside] = _flesh(structure, plan)
-    _infiltrate(codes, labels, place, plan, (rng, spacing))
+    _infiltrate(codes, labels, table, (rng, spacing))
     return labels
 
 
@@ -186,9 +189,11 @@ class _Tables:
         self.septum = deep + (top - deep) * share
         self.edge = table(_ERECTOR_EDGE) * outer * np.float32(scale)
         lateral = np.maximum(place.side - 32, 0)
+        beside = np.clip((place.side - deep + 6) / 8, 0.0, 1.0)  # of the facets: there the erector reaches further
         self.floor = (
             table(_FLOOR)
             + np.float32(plan.floor_mm)
+            - np.float32(plan.drop) * table(_DROP) * beside
             + np.float32(plan.floor_slope) * lateral
             + 0.003 * np.square(np.maximum(place.side - 56, 0))
         )
@@ -258,17 +263,21 @@ def _leaning_noise(rng: Generator, shape: tuple[int, ...], spacing: Spacing, cel
     return out
 
 
-def _infiltrate(codes: Codes, labels: Codes, place: Place, plan: MusclePlan, draw: tuple[Generator, Spacing]) -> None:
-    """Fat in streaks and patches: first medial and deep in the multifidus, at the rims of the erector."""
+def _infiltrate(codes: Codes, labels: Codes, table: _Tables, draw: tuple[Generator, Spacing]) -> None:
+    """Fat in streaks and patches: first medial and deep in the multifidus, at the rims and in front of the erector."""
     rng, spacing = draw
+    place, plan = table.place, table.plan
     across, along = plan.streak_mm
     streak = _leaning_noise(rng, codes.shape, spacing, (across, 8.0, along), plan.lean)
     patch = smooth_noise(rng, codes.shape, spacing, (9.0, 12.0, 9.0))
     score = streak + np.float32(rng.uniform(0.3, 1.0)) * patch
     low = np.clip(1.5 - place.planes.level, 0.0, 3.0)  # fat comes from below
     bias = {
-        AxialStructure.MULTIFIDUS: 1.8 * np.exp(-place.side / 9.0) + 1.5 * np.exp(-np.maximum(place.y - 12, 0) / 8.0),
-        AxialStructure.ERECTOR_SPINAE: 1.2 * np.exp(-np.maximum(place.fascia - place.y, 0) / 7.0)
+        AxialStructure.MULTIFIDUS: 1.8 * np.exp(-place.side / 9.0)
+        + np.float32(rng.uniform(0.8, 3.0)) * np.exp(-np.maximum(place.y - 12, 0) / 8.0),
+        AxialStructure.ERECTOR_SPINAE: np.float32(rng.uniform(0.0, 2.5))
+        * np.exp(-np.maximum(place.y - table.floor, 0) / 7.0)
+        + 1.2 * np.exp(-np.maximum(place.fascia - place.y, 0) / 7.0)
         + np.exp(-np.square((place.side - 46.0 * plan.scale) / 2.5)),
         AxialStructure.PSOAS: np.float32(0.0) * place.side,
         AxialStructure.QUADRATUS_LUMBORUM: np.float32(0.0) * place.side,

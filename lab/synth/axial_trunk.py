@@ -19,7 +19,7 @@ from lab.synth.tissue import Tissue
 Codes = NDArray[np.uint8]
 _LEVEL = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0)
 # Ilium: its rear and its front end (x, y) and its half thickness, over the level; none above L4/5.
-_REAR_X = (36.0, 42.0, 56.0, 76.0, 98.0, 108.0)
+_REAR_X = (42.0, 50.0, 60.0, 76.0, 98.0, 108.0)
 _REAR_Y = (40.0, 38.0, 30.0, 14.0, -4.0, -16.0)
 _FRONT_X = (108.0, 114.0, 118.0, 120.0, 121.0, 118.0)
 _FRONT_Y = (-40.0, -44.0, -42.0, -38.0, -30.0, -24.0)

@@ -25,6 +25,8 @@ from lab.synth.sample import sample_spine
 from spine.xray.landmarks import LANDMARKS
 
 PIXEL_MM = 0.6
+IMPLANT_PROB = 0.1
+SPURRED_PROB = 0.6  # of patients with osteophytes on a share of their vertebrae
 EDGE_MM = 1.5  # a point nearer to the edge of the film than this is not looked for
 MARGIN = {"cervical": ((30, 110), (20, 80)), "lumbar": ((25, 80), (30, 85))}  # mm above and below the levels shown
 WIDTH_MM = {"cervical": (165, 245), "lumbar": (175, 275)}
@@ -82,8 +84,18 @@ def render_film(
     return picture, pixel_mm, FilmTruth(film.points_mm, visible, film.magnification, region, film.implant)
 
 
-def cast(plan: SpinePlan, rng: Generator, region: str, plain: bool = False, pixel_mm: float = PIXEL_MM) -> Cast:
-    """Project `plan`; `plain` leaves out implants and jewellery and turns the patient little."""
+def cast(
+    plan: SpinePlan,
+    rng: Generator,
+    region: str,
+    plain: bool = False,
+    pixel_mm: float = PIXEL_MM,
+    implant_prob: float = IMPLANT_PROB,
+) -> Cast:
+    """Project `plan`; `plain` leaves out implants and jewellery and turns the patient little.
+
+    `implant_prob` is that of an implant in a patient whose plan holds none in the region.
+    """
     pivot = plan.frames[C7 + 2 if region == "cervical" else 2].origin_mm
     share = 0.3 if plain else 1.0
     tilt = float(rng.normal(0, 7 if region == "cervical" else 5))
@@ -96,7 +108,7 @@ def cast(plan: SpinePlan, rng: Generator, region: str, plain: bool = False, pixe
     for step in (1, 2):  # texture belongs to bone alone, and lies on the film
         layer = shadows.layers[step]
         layer *= texture(rng, layer.shape, pixel_mm * step, look.trabeculae)
-    implant, disc = ("none", -1) if plain else _implant(shadows, plan, look, rng, region)
+    implant, disc = ("none", -1) if plain else _implant(shadows, plan, look, rng, (region, implant_prob))
     (cast_neck if region == "cervical" else cast_trunk)(shadows, plan, rng)
     if region == "cervical":
         cast_head(shadows, plan, rng)
@@ -142,10 +154,11 @@ def _levels_shown(plan: SpinePlan, rng: Generator, region: str) -> tuple[float, 
     return top, 5.0 if rng.random() < 0.92 else -20.0
 
 
-def _implant(shadows: Shadows, plan: SpinePlan, look: Any, rng: Generator, region: str) -> tuple[str, int]:
+def _implant(shadows: Shadows, plan: SpinePlan, look: Any, rng: Generator, given: tuple[str, float]) -> tuple[str, int]:
+    region, prob = given
     low, high = (17, 22) if region == "cervical" else (1, 5)
     near = low <= plan.metal_label - 1 < high
-    if not near and rng.random() > 0.1:
+    if not near and rng.random() > prob:
         return "none", -1
     disc = plan.metal_label - 1 if near else int(rng.integers(low, high))
     kind = str(rng.choice(KINDS[region]))
@@ -173,10 +186,10 @@ def visible_points(points_mm: NDArray[np.floating], hidden: NDArray[np.bool_], p
     return inside & ~hidden[row, column]
 
 
-def sample_patient(rng: Generator, region: str) -> SpinePlan:
+def sample_patient(rng: Generator, region: str, spurred_prob: float = SPURRED_PROB) -> SpinePlan:
     """A spine for a film: as `sample_spine` draws it, with more osteophytes and, in the neck, more postures."""
     plan = sample_spine(rng, region, healthy=bool(rng.random() < 0.1))
-    if rng.random() < 0.6:
+    if rng.random() < spurred_prob:
         share = float(rng.uniform(0.1, 0.8))
         plan = replace(
             plan,

@@ -16,13 +16,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from lab.synth.radiograph import PIXEL_MM, Cast, cast, develop, sample_patient
+from lab.synth.radiograph import IMPLANT_PROB, PIXEL_MM, SPURRED_PROB, Cast, cast, develop, sample_patient
 from spine.xray.conform import scale
 from spine.xray.landmarks import LANDMARKS, TIPS
 
 FAMILIES = {"train": 1, "val": 2, "test": 3}
 REGIONS = ("cervical", "lumbar")
 SEED = 20261122
+RICH = (0.95, 0.25)  # share of training patients with osteophytes, and of those with an implant beyond the plan's
 
 
 def generator(family: str, region: str, index: int) -> np.random.Generator:
@@ -31,9 +32,13 @@ def generator(family: str, region: str, index: int) -> np.random.Generator:
 
 
 def draw_cast(family: str, region: str, index: int) -> tuple[Cast, np.random.Generator]:
-    """Film `index` of a family before exposure, and the generator to expose it with."""
+    """Film `index` of a family before exposure, and the generator to expose it with.
+
+    Training sees more osteophytes and implants than the other families do: both are rare there and hard.
+    """
     rng = generator(family, region, index)
-    return cast(sample_patient(rng, region), rng, region), rng
+    spurred_prob, implant_prob = RICH if family == "train" else (SPURRED_PROB, IMPLANT_PROB)
+    return cast(sample_patient(rng, region, spurred_prob), rng, region, implant_prob=implant_prob), rng
 
 
 def write_bank(out: Path, family: str, region: str, numbers: range) -> None:

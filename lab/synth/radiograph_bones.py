@@ -31,8 +31,8 @@ from spine.xray.landmarks import CERVICAL, LANDMARKS
 
 CORTEX, TRABECULAR, TITANIUM = 0.036, 0.0085, 0.15  # attenuation per mm beyond that of soft tissue
 SPUR_MIN_MM = 0.6  # smaller osteophytes are not drawn: the tip is the corner
-TIP_RADIUS_MM = 0.5
-LOWER_SHARE = 0.7  # of an osteophyte at the lower rim, as in lab.synth.bones.body_field
+TIP_RADIUS_MM = (0.4, 0.9)
+SPUR_SPAN = (0.2, 0.6)  # how far to either side a ridge runs along the rim, share of half the body's width
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,16 @@ def sample_look(rng: Generator, age_years: float) -> BoneLook:
 
 @dataclass(frozen=True)
 class Spur:
-    """An anterior osteophyte: a ridge from inside the corner to its tip; local (u = 0, h, p) mm."""
+    """An anterior osteophyte: a lip along the rim; in the midline it runs from inside the corner to its tip.
+
+    Places are local (h, p) mm.
+    """
 
     base: tuple[float, float]
     tip: tuple[float, float]  # its very end
     base_radius_mm: float
+    tip_radius_mm: float
+    span: float  # to either side, share of half the body's width
 
 
 def corner(vertebra: VertebraPlan, upper: bool, anterior: bool) -> tuple[float, float]:
@@ -75,32 +80,51 @@ def corner(vertebra: VertebraPlan, upper: bool, anterior: bool) -> tuple[float, 
 
 
 def spur(vertebra: VertebraPlan, upper: bool, seed: int) -> Spur | None:
-    """The osteophyte at one anterior rim, None where there is none; `seed` is the plan's and fixes its slant."""
-    reach = vertebra.osteophyte_anterior_mm * (1.0 if upper else LOWER_SHARE)
+    """The osteophyte at one anterior rim, None where there is none; `seed` is the plan's and fixes its shape.
+
+    One of the two rims, by chance, has the reach of the plan; the other an independent share of it.
+    """
+    both = np.random.default_rng((seed, vertebra.label))
+    first, share = bool(both.random() < 0.5), float(both.uniform(0.0, 1.0))
+    reach = vertebra.osteophyte_anterior_mm * (1.0 if first == upper else share)
     if reach < SPUR_MIN_MM:
         return None
-    slant = float(np.random.default_rng((seed, vertebra.label, int(upper))).uniform(-0.15, 0.6))
+    own = np.random.default_rng((seed, vertebra.label, int(upper)))
+    slant, thin, span = (
+        float(own.uniform(-0.15, 0.6)),
+        float(own.uniform(*TIP_RADIUS_MM)),
+        float(own.uniform(*SPUR_SPAN)),
+    )
     h, p = corner(vertebra, upper, True)
     sign = 1.0 if upper else -1.0
     radius = min(0.6 + 0.32 * reach, 0.25 * vertebra.height_posterior_mm)
     along = np.array([sign * slant, -1.0]) / np.hypot(slant, 1.0)
     end = np.array([h, p]) + reach * along
-    return Spur((h - sign * radius, p + 0.9 * radius), (float(end[0]), float(end[1])), radius)
+    return Spur((h - sign * radius, p + 0.9 * radius), (float(end[0]), float(end[1])), radius, min(thin, radius), span)
 
 
-def spur_field(points: Points, ridge: Spur, width_mm: float) -> Field:
-    """Distance to a ridge that is widest in the midline and thins out towards its tip and sides."""
+def spur_field(points: Points, ridge: Spur, width_mm: float, depth_mm: float) -> Field:
+    """Distance to a lip that follows the round rim, reaches furthest in the midline and ends bluntly to the sides.
+
+    Along a beam near its tip it is several millimetres of cortical bone: on a film a beak with a sharp end. Exact in
+    the midline, a lower bound of nearness elsewhere.
+    """
     u, h, p = points
     along = np.subtract(ridge.tip, ridge.base)
     length = float(np.hypot(*along))
     along = along / length
-    run = length - TIP_RADIUS_MM
-    dh, dp = h - np.float32(ridge.base[0]), p - np.float32(ridge.base[1])
-    t = np.clip((dh * np.float32(along[0]) + dp * np.float32(along[1])) / np.float32(run), 0.0, 1.0)
+    run = length - ridge.tip_radius_mm
+    half_mm = ridge.span * width_mm / 2
+    side = np.minimum(np.abs(u) / np.float32(half_mm), 1.0)
+    reach = np.sqrt(1.0 - side * side)
+    rim = np.minimum(np.abs(u) * np.float32(2 / width_mm), 1.0)  # as in lab.synth.bones.plate_radius
+    back = np.float32(depth_mm / 2) * (1.0 - (1.0 - rim * rim * np.sqrt(rim)) ** np.float32(0.4))
+    dh, dp = h - np.float32(ridge.base[0]), p - back - np.float32(ridge.base[1])
+    t = np.clip((dh * np.float32(along[0]) + dp * np.float32(along[1])) / np.float32(run), 0.0, reach)
     off_h, off_p = dh - t * np.float32(run * along[0]), dp - t * np.float32(run * along[1])
-    side = u * np.float32(4.0 * ridge.base_radius_mm / width_mm)
-    radius = np.float32(ridge.base_radius_mm) + t * np.float32(TIP_RADIUS_MM - ridge.base_radius_mm)
-    return np.sqrt(off_h * off_h + off_p * off_p + side * side) - radius
+    past = np.maximum(np.abs(u) - np.float32(half_mm), 0.0)
+    radius = np.float32(ridge.base_radius_mm) + t * np.float32(ridge.tip_radius_mm - ridge.base_radius_mm)
+    return np.sqrt(off_h * off_h + off_p * off_p + past * past) - radius
 
 
 def spinolaminar_point(vertebra: VertebraPlan) -> tuple[float, float]:
@@ -196,7 +220,7 @@ def _cast_body(shadows: Shadows, plan: SpinePlan, look: BoneLook, index: int) ->
         body = body_field(points, plain, rough)
         solid = body.solid
         for ridge in ridges:
-            solid = np.minimum(solid, spur_field(points, ridge, vertebra.width_mm))
+            solid = np.minimum(solid, spur_field(points, ridge, vertebra.width_mm, vertebra.depth_mm))
         mu = _bone(solid, look, look.shell_mm)
         for past, (reach, extra) in zip((body.above, body.below), sclerosis, strict=True):
             if reach > 0:

@@ -74,11 +74,16 @@ def _sampling_grid(labels: NDArray[np.uint8], rng: np.random.Generator, crop: tu
 
 
 def _poorer(image: Picture, rng: np.random.Generator) -> Picture:
-    """Inversion (rarely), gamma, bias field, coarser sampling, noise and scale; (3, H, W) in and out."""
+    """Inversion (rarely), gamma, black level, coil, bias, coarser sampling, noise, scale; (3, H, W) in and out."""
     if rng.random() < 0.04:
         image = np.where(image > 0, np.maximum(1.2 - image, 0), 0).astype(np.float32)
     if rng.random() < 0.6:
-        image = np.power(np.maximum(image, 0), np.exp(rng.normal(0, 0.3)))
+        image = np.power(np.maximum(image, 0), np.exp(rng.normal(0.08, 0.35)))
+    if rng.random() < 0.3:  # scanners and fat images that leave nothing of muscle
+        image = np.maximum(image - np.float32(rng.uniform(0, 0.1)), 0)
+    if rng.random() < 0.3:  # a coil under the back alone
+        rows = np.arange(image.shape[1], dtype=np.float32) - np.float32(0.6 * image.shape[1])
+        image = image * np.exp(rows / np.float32(rng.uniform(70, 220)))[None, :, None]
     if rng.random() < 0.6:
         field = torch.from_numpy(rng.normal(0, 0.3, (1, 1, 4, 4)).astype(np.float32))
         bias = functional.interpolate(field, image.shape[1:], mode="bicubic", align_corners=True)[0].exp().numpy()

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lab.train.grade_slip import Slip
 from spine.grade.classes import FLAGS
 from spine.grade.features import FEATURES
 
 THRESHOLDS = 4  # between the five Pfirrmann grades
-SLIP = FLAGS.index("spondylolisthesis")
+SLIP = THRESHOLDS + 1 + FLAGS.index("spondylolisthesis")  # its place among the logits: told by Slip, not by members
 TARGETS = THRESHOLDS + 1 + len(FLAGS) + THRESHOLDS  # Pfirrmann, Modic present, flags, Pfirrmann from ratios
 Z_LIMIT = 4.0  # standardised features are cut here: a wrong outline must not run away with a grade
-SLIP_FEATURES = ("slip_forward", "slip_backward", "slip_percent", "step_back", "step_front", "step_size", "level")
 RATIO_FEATURES = (  # no size in millimetres and no level: they mean the same in the neck
     *("disc_csf_signal_ratio", "nucleus_csf_signal_ratio", "disc_height_index", "height_depth"),
     *("disc_fluid", "core_fluid", "disc_marrow", "core_marrow", "rim_core", "core_layer", "core_spread"),
@@ -29,7 +29,6 @@ class Recipe:
 
     hidden: int = 128  # 0: linear in the features
     dropout: float = 0.5
-    slip_alone: bool = False  # spondylolisthesis from SLIP_FEATURES alone: few positives for all features
 
 
 def columns_of(names: tuple[str, ...]) -> list[int]:
@@ -75,10 +74,8 @@ class Member(nn.Module):
         self.linear = nn.Linear(size, scores)
         self.hidden = nn.Sequential(nn.Linear(size, recipe.hidden), nn.ReLU()) if recipe.hidden else None
         self.last = nn.Linear(recipe.hidden, scores) if recipe.hidden else None
-        self.slip = nn.Linear(2 * len(SLIP_FEATURES), 1) if recipe.slip_alone else None
         self.ratios = nn.Linear(2 * len(RATIO_FEATURES), 2)
         self.grade, self.grade_of_ratios = Ordinal(), Ordinal()
-        self.register_buffer("slip_columns", torch.tensor(columns_of(SLIP_FEATURES)), persistent=False)
         self.register_buffer("ratio_columns", torch.tensor(columns_of(RATIO_FEATURES)), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -87,29 +84,28 @@ class Member(nn.Module):
         scores = self.linear(dropped)
         if self.hidden is not None and self.last is not None:
             scores = scores + self.last(self.dropout(self.hidden(dropped)))
-        flags = scores[:, 3:]
-        if self.slip is not None:
-            slip = self.slip(features[:, self.slip_columns])
-            flags = torch.cat([flags[:, :SLIP], slip, flags[:, SLIP + 1 :]], 1)
         ratios = self.ratios(features[:, self.ratio_columns])
-        parts = [self.grade(scores[:, :1], scores[:, 1:2]), scores[:, 2:3], flags]
+        parts = [self.grade(scores[:, :1], scores[:, 1:2]), scores[:, 2:3], scores[:, 3:]]
         return torch.cat([*parts, self.grade_of_ratios(ratios[:, :1], ratios[:, 1:])], 1)
 
 
 class Grader(nn.Module):
-    """The whole graph: unpack, members, mean of their logits, calibration, probabilities (n, CHANNELS, 1, 1)."""
+    """The whole graph: unpack, members, mean of their logits, slip, calibration, probabilities (n, CHANNELS, 1, 1)."""
 
-    def __init__(self, unpack: Unpack, members: list[Member], scale: Tensor, shift: Tensor, types: Tensor) -> None:
+    def __init__(
+        self, unpack: Unpack, members: list[Member], slip: Slip, platt: tuple[Tensor, Tensor], types: Tensor
+    ) -> None:
         super().__init__()
-        self.unpack, self.members = unpack, nn.ModuleList(members)
-        self.register_buffer("scale", scale)  # (TARGETS,)
-        self.register_buffer("shift", shift)
+        self.unpack, self.members, self.slip = unpack, nn.ModuleList(members), slip
+        self.register_buffer("scale", platt[0])  # (TARGETS,)
+        self.register_buffer("shift", platt[1])
         self.register_buffer("types", types)  # (3,) share of Modic types among changes
 
     def forward(self, batch: Tensor) -> Tensor:
         """Probabilities in the order of spine.grade.classes.HEADS, then MIYAZAKI."""
         features = self.unpack(batch)
         total = sum(member(features) for member in self.members) / len(self.members)
+        total = torch.cat([total[:, :SLIP], self.slip(batch), total[:, SLIP + 1 :]], 1)
         return probabilities(torch.sigmoid(total * self.scale + self.shift), self.types)[:, :, None, None]
 
 

@@ -30,7 +30,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from lab.train.grade_data import BOTH, NO_LABEL, Table, read_table
-from lab.train.grade_network import TARGETS, THRESHOLDS, Grader, Member, Recipe, Unpack, probabilities, standardiser
+from lab.train.grade_network import (
+    SLIP,
+    TARGETS,
+    THRESHOLDS,
+    Grader,
+    Member,
+    Recipe,
+    Unpack,
+    probabilities,
+    standardiser,
+)
+from lab.train.grade_slip import Slip, fit_slip
 from spine.anatomy import disc_label
 from spine.grade import LEVELS_IN_A_CALL, decide
 from spine.grade.classes import FLAGS, HEADS, MIYAZAKI, PFIRRMANN
@@ -40,7 +51,6 @@ FOLDS = 5
 RECIPES = {
     "linear": Recipe(hidden=0, dropout=0.3),
     "perceptron": Recipe(),
-    "perceptron, slip from few features": Recipe(slip_alone=True),
 }
 RATE, DECAY, BATCH = 2e-3, 1e-1, 64
 GROUP_WEIGHT = {"spider_t1": 0.5, BOTH: 0.5}  # the same labels as the T2 of the same patient
@@ -65,9 +75,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Fit:
-    """Members, and what those of each fold said about the patients they did not see."""
+    """Members, the slip's fit on all patients, and what the fits of each fold said of patients they did not see."""
 
     members: list[Member]
+    slip: Slip
     unseen: NDArray[np.float32]  # (n, TARGETS) logits
 
 
@@ -120,9 +131,11 @@ def cross_fit(
 ) -> Fit:
     """Members by patient; `effort` is (epochs, seeds a fold), rows `left_out` are told about but not learnt from."""
     epochs, seeds = effort
+    batch = torch.from_numpy(pack(table.features))
     with torch.no_grad():
-        features = unpack(torch.from_numpy(pack(table.features)))
+        features = unpack(batch)
     data = Data(features, *(torch.from_numpy(a) for a in targets_of(table)))
+    present, weight = data.targets[:, SLIP].numpy() > 0, data.weights[:, SLIP].numpy()
     owners = owners_of(table)
     unseen = np.zeros((len(features), TARGETS), np.float32)
     members = []
@@ -134,7 +147,10 @@ def cross_fit(
             with torch.no_grad():
                 unseen[outside] += member(data.features[outside]).numpy() / seeds
             members.append(member)
-    return Fit(members, unseen)
+        # those left out for their Pfirrmann grades slip where the reference says so: they stay
+        slip = fit_slip(batch[inside], present[inside], weight[inside])
+        unseen[outside, SLIP] = slip(batch[outside])[:, 0].numpy()
+    return Fit(members, fit_slip(batch, present, weight), unseen)
 
 
 def calibrate(unseen: NDArray[np.float32], table: Table) -> tuple[Tensor, Tensor]:
@@ -238,15 +254,16 @@ def compare(table: Table, names: list[str], effort: tuple[int, int]) -> tuple[Gr
     for name in names:
         start = time.time()
         fit = cross_fit(RECIPES[name], table, unpack, effort, left_out)
-        scale, shift = calibrate(fit.unseen, table)
-        told = unseen_answers(fit, scale, shift, types)
+        platt = calibrate(fit.unseen, table)
+        told = unseen_answers(fit, *platt, types)
         found = {str(g): scores(told, table, g) for g in np.unique(table.group)}
         mean = float(np.mean([v for k, v in found["spider_t2"].items() if k.endswith(("kappa", "auc"))]))
         compared[name] = {"recipe": asdict(RECIPES[name]), "cross_validated": found, "rules": rules(told, table)}
         print(f"{name}: {time.time() - start:.0f} s, mean {mean:.4f}", json.dumps(found), flush=True)
         if mean > best_score:
             best_score, record["kept"] = mean, name
-            best = Grader(unpack, fit.members, scale, shift, types).eval()
+            record["slip"] = fit.slip.facts()
+            best = Grader(unpack, fit.members, fit.slip, platt, types).eval()
     if best is None:
         raise SystemExit("no recipe was compared")
     return best, record | {"compared": compared}

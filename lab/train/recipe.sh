@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
 # From nothing to the shipped segmenter: bank of synthetic spines, pictures, two rounds of training, ONNX, parity, figures.
 #     lab/train/recipe.sh [FOLDER FOR EVERYTHING IN BETWEEN]      DATA=../shared/data PYTHON=.venv-test/bin/python
-# Every step continues where it was interrupted. Not run from end to end yet: hours on two processor cores.
+# Every step continues where it was interrupted. Hours on two processor cores; SCALE=1000 runs every step with a
+# thousandth of the work, to see that it holds together (in a clone: it writes over model and docs).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=${1:-work}
 data=${DATA:-../shared/data}
 python=${PYTHON:-.venv-test/bin/python}
+part() { echo $(( ($1 + ${SCALE:-1} - 1) / ${SCALE:-1} )); }
 
-"$python" -m lab.synth.cohort --out "$work/bank" --n 400 --seed 3
+"$python" -m lab.synth.cohort --out "$work/bank" --n "$(part 400)" --seed 3
 "$python" -m lab.train.prerender --bank "$work/bank" --out "$work/rendered" --each 2
 
 # First round; its answers on unlabelled training pictures; second round, which learns from both.
-train=(-m lab.train.train_segmenter --data "$data" --bank "$work/rendered" --seed 1)
-"$python" "${train[@]}" --out "$work/first" --steps 3600
+train=(-m lab.train.train_segmenter --data "$data")
+"$python" "${train[@]}" --bank "$work/rendered" --out "$work/first" --steps "$(part 3600)"
 "$python" -m lab.train.pseudo_label --data "$data" --run "$work/first" --out "$work/labelled"
-"$python" "${train[@]}" --labelled "$work/labelled" --init "$work/first" --out "$work/second" --rate 1e-3 --steps 1900
+"$python" "${train[@]}" --bank "$work/rendered" --labelled "$work/labelled" --init "$work/first" --out "$work/second" \
+    --rate 1e-3 --steps "$(part 1900)"
 
 "$python" -m lab.convert.to_onnx --run "$work/second" --out model/segmenter.onnx
 cp "$work/second/record.json" model/segmenter.record.json
@@ -23,10 +26,10 @@ cp "$work/second/curves.png" docs/segmenter/curves.png
 "$python" -m lab.convert.check_parity --run "$work/second" --image test/input/lumbar/images/sagittal-spine-mri/*.mha
 
 # What the choice rests on, and what synthetic spines alone reach.
-"$python" -m lab.train.compare_networks --data "$data" --bank "$work/rendered" --out "$work/candidates" --steps 500
-"$python" "${train[@]}" --synthetic-only --out "$work/synthetic" --steps 700
+"$python" -m lab.train.compare_networks --data "$data" --bank "$work/rendered" --out "$work/candidates" --steps "$(part 500)"
+"$python" "${train[@]}" --bank "$work/rendered" --synthetic-only --out "$work/synthetic" --steps "$(part 1400)"
 mkdir -p "$work/synthetic_model"
-cp model/grader.onnx model/settings.json "$work/synthetic_model"
+cp model/*.onnx model/*.json "$work/synthetic_model"
 "$python" -m lab.convert.to_onnx --run "$work/synthetic" --out "$work/synthetic_model/segmenter.onnx"
 
 for split in val test; do
@@ -34,5 +37,6 @@ for split in val test; do
 done
 "$python" -m lab.evaluate.run_pack --data "$data" --model "$work/synthetic_model" --only spider_space --out docs/segmenter/synthetic_only
 "$python" -m lab.evaluate.run_crops --data "$data" --split test --out docs/segmenter
+"$python" -m lab.evaluate.run_cervical --data "$data" --out docs/segmenter
 "$python" -m lab.benchmark
 "$python" -m lab.evaluate.figures

@@ -27,17 +27,19 @@ from tqdm import tqdm
 from lab.synth.radiograph import PIXEL_MM, visible_points
 from lab.synth.radiograph_exposure import expose, sample_exposure
 from lab.train.averaging import descend, write_checkpoint
-from lab.train.xray_data import CANVAS, NEGATIVE_PROB, Films
-from lab.train.xray_network import FINE, WIDTHS, Landmarker, heatmaps
+from lab.train.xray_data import BLOB, CANVAS, NEGATIVE_PROB, Films
+from lab.train.xray_network import FINE, KINDS, WIDTHS, Landmarker, heatmaps
 from spine.xray.conform import scale
+from spine.xray.landmarks import TIPS
 
 EMA = 0.992  # fewer steps than the other networks: a shorter memory
 BATCH = 3
 WARM_UP = 40
 BLOB_WEIGHT = 3.0  # pixels of a blob count up to this much more
+TIP_WEIGHT = 2.0  # of the maps of osteophyte tips beside those of corners
 LEVEL_SHARE = 2.0  # of the coarse map's loss beside the fine one's
 VALIDATE_EVERY, SAVE_EVERY = 150, 50
-REACH = 4  # fine pixels round a peak that enter its centre of mass
+REACH = 3  # fine pixels round a peak that enter its centre of mass
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -61,7 +63,10 @@ def film_loss(kinds: Tensor, levels: Tensor, batch: list[Tensor]) -> Tensor:
     """Cross-entropy of both maps: per point of the film the fine one, per cell that is asked the coarse one."""
     _, blobs, blobs_weight, own, own_weight = batch
     fine = nn.functional.binary_cross_entropy_with_logits(kinds, blobs, reduction="none")
-    points = 2 * math.pi * 4.0  # weight of one blob of sigma 2
+    fine = (
+        fine * torch.tensor([TIP_WEIGHT if kind in TIPS else 1.0 for kind in KINDS], device=fine.device)[:, None, None]
+    )
+    points = 2 * math.pi * BLOB**2  # weight of one blob
     fine = (fine * blobs_weight * (1 + BLOB_WEIGHT * blobs)).sum() / (blobs.sum() + points * len(blobs)) / 3
     coarse = nn.functional.binary_cross_entropy_with_logits(levels, own, reduction="none")
     return fine + LEVEL_SHARE * 20 * (coarse * own_weight).sum() / own_weight.sum()

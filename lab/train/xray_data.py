@@ -19,12 +19,18 @@ from lab.synth.radiograph import PIXEL_MM, visible_points
 from lab.synth.radiograph_exposure import collimate, expose, letter, sample_exposure
 from lab.train.xray_network import COARSE, FINE, GROUPS, KIND_OF, KINDS, LEVELS
 from spine.xray.conform import scale
-from spine.xray.landmarks import LANDMARKS
+from spine.xray.landmarks import LANDMARKS, TIPS
 
 CANVAS = (448, 352)  # rows, columns of a training picture
-BLOB = 2.0  # sigma of a point's blob, pixels of the fine map
+BLOB = 1.5  # sigma of a point's blob, pixels of the fine map
 NEAR_MM, FAR_MM = 6.5, 9.5  # within the first of a vertebra's points the level is its own, beyond the second it is not
+SPUR_MM, SPUR_WEIGHT = 1.5, 3.0  # corner and tip further apart than this: both and all between them count this much
 IGNORE = 4  # pixels of the fine map round corners that look like landmarks but are none
+SPURS = [  # (channel of an anterior corner, channel of the tip before it)
+    (LANDMARKS.index((name, point.replace("tip", "anterior"))), channel)
+    for channel, (name, point) in enumerate(LANDMARKS)
+    if point in TIPS
+]
 NEGATIVE_PROB = 0.12
 NEGATIVES = ("mirrored", "negated", "upside down", "turned", "nothing")
 
@@ -124,6 +130,12 @@ def kind_target(
     for row, column in others_mm / (FINE * PIXEL_MM) - 0.5:
         weight[(np.abs(down - row) < IGNORE)[:, None] & (np.abs(across - column) < IGNORE)[None, :]] = 0.0
     weight[out.max(0) > 0.05] = 1.0
+    for corner, tip in SPURS:
+        ends = points_mm[[corner, tip]] / (FINE * PIXEL_MM) - 0.5
+        if seen[corner] and seen[tip] and np.ptp(ends, axis=0).max() * FINE * PIXEL_MM > SPUR_MM:
+            low, high = ends.min(0) - IGNORE, ends.max(0) + IGNORE
+            near = ((down >= low[0]) & (down <= high[0]))[:, None] & ((across >= low[1]) & (across <= high[1]))[None, :]
+            weight[near & (weight > 0)] = SPUR_WEIGHT
     return out, weight
 
 

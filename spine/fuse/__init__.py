@@ -78,7 +78,7 @@ def fuse_findings(
     likelihood, score = degeneration(grades, in_view, None if age is None else float(age), settings, doubt)
     score["levels"] = z_scores(measurements)
     if prior_report is not None:
-        score["progression"] = progression(measurements, grades, prior_report, settings, image_sha256)
+        score["progression"] = progression(measurements, grades, prior_report, settings, image_sha256, clinical)
     options = treatment_options(case)
     return Advice(
         indication=record.indication,

@@ -19,6 +19,7 @@ SIGN = "low_disc_with_osteophyte"
 SIGN_PROB = 0.5  # from here on a level without a planned operation is listed
 FIRST, LAST = "C2/C3", "C7/T1"
 NO_FILM = "no X-ray of the neck was given"
+NO_SPINE = "nothing was measured on the X-ray that was given"
 COUNTED = "the record gives the number of levels planned, not their names"
 NONE_PLANNED = "the record names no planned level"
 ELSEWHERE = "the planned levels that the record names ({levels}) are not of the neck"
@@ -70,7 +71,8 @@ def with_adjacent(
     degeneration = advice.degeneration if film is None else {**advice.degeneration, "film": NOT_USED}
     if not planned and neck_film is None:
         return replace(advice, degeneration=degeneration)
-    levels = [_level(name, beside, measurements, grades, neck_film) for name, beside in _asked(planned, neck_film)]
+    shown = neck_film if film is None or film.found else film
+    levels = [_level(name, beside, measurements, grades, shown) for name, beside in _asked(planned, neck_film)]
     why = None if planned else _why_none(stated)
     said = tuple(_sentence(one) for one in levels) if planned else _listed(levels, str(why), neck_film)
     view = {"planned": planned, "reason": why or "none", "levels": levels, "sentences": said, "caveat": CAVEAT}
@@ -78,7 +80,7 @@ def with_adjacent(
     if half is not None:
         view["osteophyte_half"] = HALF.format(reason=half)
     # The film's page tells them where there is one.
-    caveats = (*advice.caveats, *said, CAVEAT) if film is None else advice.caveats
+    caveats = (*advice.caveats, *said, CAVEAT) if film is None or not film.found else advice.caveats
     return replace(advice, adjacent=view, degeneration=degeneration, caveats=caveats)
 
 
@@ -134,8 +136,8 @@ def _level(
 ) -> dict[str, Any]:
     mr_grade = _grade(grades, level, "pfirrmann", "the level is not graded on MR")
     seen_mr = {name: _value(measurements, level, name) for name in MR_VALUES}
-    if film is None:
-        missing = {"not_measurable": NO_FILM}
+    if film is None or not film.found:
+        missing = {"not_measurable": NO_FILM if film is None else NO_SPINE}
         return {"level": level, "adjacent_to": beside, "mri": {"miyazaki": mr_grade, **seen_mr}, "film": missing}
     on_film = {
         **{name: _value(film.measurements, level, name) for name in FILM_VALUES},

@@ -12,6 +12,7 @@ from typing import Any
 
 from spine.fuse.engine import Z_90
 from spine.fuse.findings import FIRST_GRADE, region_of_level
+from spine.fuse.same_person import STRANGER, compare_bodies, other_by_record
 from spine.records import Grade, Measurement
 from spine.settings import FusionSettings
 
@@ -20,10 +21,11 @@ ORDERED = ("pfirrmann",)  # grades whose increase is a progression
 INTERVAL = "interval_years"
 SAME_IMAGE = "the earlier report is of the very same image (equal SHA-256 of the voxels): nothing can have changed"
 MIN_GROWN = 2  # discs: one may be measured badly
-OTHER_PERSON = (
-    "the earlier report is taken for another person's or another kind of image: {count} discs ({levels}) would have "
-    "gained height beyond the measurement error, and adult discs do not grow"
+GROWN = (
+    STRANGER + " or another kind of image: {count} discs ({levels}) would have gained height beyond the measurement "
+    "error, and adult discs do not grow"
 )
+NOTHING_SHARED = "no disc was measured or graded in both studies, so that nothing can be compared"
 NO_INCREASE = "the grade did not increase: a probability from two separate readings would mostly be their errors"
 GRADE_NOTE = (
     "probability_of_increase takes the reading errors of the two studies as independent; errors that both share make "
@@ -37,11 +39,13 @@ def progression(
     prior_report: Mapping[str, Any],
     settings: FusionSettings,
     image_sha256: str | None = None,
+    clinical: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Changes per level since `prior_report` (a spine-degeneration-report.json), JSON-ready.
 
-    Not measurable when `image_sha256`, of the voxels of this study, is that of the earlier one, or when MIN_GROWN or
-    more discs grew: then the earlier report is of someone else.
+    Not measurable when `image_sha256`, of the voxels of this study, is that of the earlier one, when the earlier report
+    is taken for someone else's (spine.fuse.same_person, or MIN_GROWN discs or more grew), or when no disc is known in
+    both. `clinical` is the record of this study.
     """
     earlier_sha256 = prior_report.get("provenance", {}).get("image_sha256")
     if image_sha256 is not None and image_sha256 == earlier_sha256:
@@ -49,8 +53,7 @@ def progression(
     before = {
         row["level"]: row for row in prior_report.get("levels", []) if isinstance(row, Mapping) and "level" in row
     }
-    years = prior_report.get(INTERVAL)
-    known = isinstance(years, int | float) and not isinstance(years, bool) and math.isfinite(years) and years > 0
+    years = _years(prior_report)
     rows = []
     for level, earlier in before.items():
         row: dict[str, Any] = {"level": level}
@@ -58,21 +61,43 @@ def progression(
         row["grades"] = {name: _grade_change(level, name, grades, earlier) for name in ORDERED}
         if region_of_level(level) == "cervical":
             row["adjacent_segment_degeneration"] = _adjacent_segment(row)
-        if known and years is not None:
-            _add_rates(row, float(years))
+        if years is not None:
+            _add_rates(row, years)
         rows.append(row)
-    grown = [row["level"] for row in rows if _has_grown(row["height"])]
-    if len(grown) >= MIN_GROWN:
-        return {"not_measurable": OTHER_PERSON.format(count=len(grown), levels=", ".join(grown))}
+    bodies = compare_bodies(measurements, prior_report)
+    other = other_by_record(clinical or {}, prior_report, years) or bodies.get("other_person") or _grown(rows)
+    if other is None and not any(_is_known(row) for row in rows):
+        other = NOTHING_SHARED
+    if other is not None:
+        return {"not_measurable": other}
     missing = "the time between the two studies is not known: changes are given, rates are not"
     return {
-        "interval_years": float(years) if known and years is not None else {"not_measurable": missing},
+        "interval_years": years if years is not None else {"not_measurable": missing},
         "levels": rows,
         "same_levels": _same_levels(prior_report),
+        "same_person": bodies,
         "height_error_mm": settings.height_change_sd_mm,
         "note": "heights of the same disc also change by about 0.9 mm over a day (Boos 1996)",
         "grade_note": GRADE_NOTE,
     }
+
+
+def _years(prior_report: Mapping[str, Any]) -> float | None:
+    """Time between the two studies as the caller added it, None where it is not known."""
+    years = prior_report.get(INTERVAL)
+    known = isinstance(years, int | float) and not isinstance(years, bool) and math.isfinite(years) and years > 0
+    return float(years) if known and years is not None else None
+
+
+def _grown(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why discs that grew are of someone else, None where fewer than MIN_GROWN did."""
+    grown = [row["level"] for row in rows if _has_grown(row["height"])]
+    return GROWN.format(count=len(grown), levels=", ".join(grown)) if len(grown) >= MIN_GROWN else None
+
+
+def _is_known(row: Mapping[str, Any]) -> bool:
+    """Whether height or a grade of this level is known in both studies."""
+    return any("not_measurable" not in part for part in (row["height"], *row["grades"].values()))
 
 
 def _same_levels(prior_report: Mapping[str, Any]) -> str:
@@ -111,9 +136,12 @@ def _has_grown(height: Mapping[str, Any]) -> bool:
 
 
 def other_person(found: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """The warning that the earlier report compared in `found` is taken for someone else's, where it is."""
+    """The warning on whose report was compared in `found`: taken for someone else's, or not to be checked."""
     reason = (found or {}).get("not_measurable", "")
-    return (f"Check the patient: {reason}.",) if reason.startswith(OTHER_PERSON.split("{", maxsplit=1)[0]) else ()
+    if reason.startswith(STRANGER):
+        return (f"Check the patient: {reason}.",)
+    unchecked = (found or {}).get("same_person", {}).get("not_measurable")
+    return (f"Check the patient: {unchecked}.",) if unchecked else ()
 
 
 def _probabilities(grade: int, probabilities: Sequence[float], first: int) -> dict[int, float]:

@@ -13,7 +13,7 @@ from spine.grade.evidence import Place, evidence_of
 from spine.grade.features import FEATURES
 from spine.grade.inputs import Prepared, prepare_levels
 from spine.grade.modic import find_change
-from spine.grade.neck import BY_RULE, NECK_REASON, flag_by_rule, in_neck, tempered
+from spine.grade.neck import BY_RULE, NECK_REASON, flag_by_rule, in_neck, tempered, undecided
 from spine.grade.patch import FLUID_BRIGHT_RATIO
 from spine.grade.second import UNLIKE
 from spine.records import Grade, LabelledSpine, Measurement, Series, Volume
@@ -108,7 +108,13 @@ def _grade(head: Head, answer: NDArray[np.float32], place: Place) -> Grade:
 
 def _neck_grade(head: Head, answer: NDArray[np.float32], place: Place) -> Grade:
     if head is PFIRRMANN:
-        return grade_of(head, tempered(answer[MIYAZAKI.channels]), place)
+        odds = tempered(answer[MIYAZAKI.channels])
+        reason = undecided(odds)
+        return (
+            grade_of(head, odds, place)
+            if reason is None
+            else Grade(place.level, head.name, None, not_measurable=reason)
+        )
     if head.name not in BY_RULE:
         return Grade(place.level, head.name, None, not_measurable=NECK_REASON)
     present = flag_by_rule(head.name, place.level, place.measurements)

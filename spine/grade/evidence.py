@@ -25,6 +25,7 @@ SEEN: dict[str, str] = {
     "modic": "signal of the marrow beside both end plates against the marrow further away",
     "upper_endplate": "signal and outline of the end plate above the disc",
     "lower_endplate": "signal and outline of the end plate below the disc",
+    "spondylolisthesis": "slip of the rear corners and step of the outlines beside the disc, the larger one",
     "herniation": "outline of the disc's rear border on the middle slice",
     "stenosis": "width and fluid signal of the canal at the disc on the middle slice",
 }
@@ -39,7 +40,7 @@ BOTH_CONTRASTS = (
     "frequency; types 1 and 3 are too rare in the data (4 and 5 discs) to be checked"
 )
 FEW = {
-    "spondylolisthesis": "learnt from 22 positive discs",
+    "spondylolisthesis": "learnt from 22 positive discs; where no slip can be measured the probability is their share",
     "herniation": "learnt from about 40 positive discs of single slices",
     "stenosis": "learnt from boxes drawn on single mid-sagittal slices of one hospital",
 }

@@ -65,6 +65,8 @@ def find_norm(name: str, subject: str, clinical: Mapping[str, Any]) -> Norm | No
     factor, size_text = _by_stature(row, data["stature_scaling"], clinical)
     if size_text is not None:
         known.append(size_text)
+    if "beside" in row:
+        known.append(row["beside"])  # what another source says of the same
     spread = "" if sd is None else f" +- {sd:.4g}"
     text = f"norm {mean * factor:.4g}{spread} [{row['tag']}], {source['citation']}"
     return Norm(mean * factor, sd, "; ".join([text, *known]), _refusal(row))

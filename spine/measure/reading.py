@@ -7,16 +7,21 @@ from dataclasses import dataclass
 
 from spine.records import Measurement
 
+Z_90 = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
 Points = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A measured value; `note` says how it was defined where the name leaves a choice."""
+    """A measured value; `note` says how it was defined where the name leaves a choice.
+
+    `error` is the standard deviation of measuring, in the value's unit, where one is known.
+    """
 
     value: float
     points: Points = ()  # LPS mm
     note: str | None = None
+    error: float | None = None
 
 
 Outcome = Reading | str  # a str is the reason why the value cannot be measured
@@ -31,4 +36,10 @@ def _measurement(subject: str, name: str, unit: str, outcome: Outcome) -> Measur
     if isinstance(outcome, str):
         return Measurement(subject, name, None, unit, not_measurable=outcome)
     value = round(float(outcome.value), 4) + 0.0  # no negative zero
-    return Measurement(subject, name, value, unit, reference=outcome.note, points_mm=outcome.points)
+    interval = None
+    if outcome.error is not None:
+        half = Z_90 * outcome.error
+        interval = (round(value - half, 4), round(value + half, 4))
+    return Measurement(
+        subject, name, value, unit, reference=outcome.note, points_mm=outcome.points, interval_90=interval
+    )

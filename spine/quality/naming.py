@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from spine.anatomy import DISC_OFFSET, disc_level
 from spine.records import Doubt, LabelledSpine
 
+OF_A_BREAK = "Two neighbouring bodies "  # how the numbering's doubts about a break begin; others concern every name
 NAME = "name"  # structure of a doubt about the name of a level: its norms do not apply
 UP, DOWN = "sacrum", "axis"  # methods of numbering: counted upward, counted downward
 
@@ -22,7 +23,7 @@ def name_doubts(spine: LabelledSpine, broken: Iterable[Doubt]) -> list[Doubt]:
     levels = [disc_level(DISC_OFFSET + body.label) for body in spine.vertebrae[1:]]
     told = {doubt.subject: doubt.reason for doubt in broken if doubt.structure is None and doubt.subject in levels}
     breaks = [n for n, level in enumerate(levels) if level in told]  # between body n and body n + 1, lowest first
-    if not breaks:
+    if not breaks or not (spine.numbering.doubt or OF_A_BREAK).startswith(OF_A_BREAK):
         return [] if spine.numbering.doubt is None else [Doubt(None, NAME, _sentence(spine.numbering.doubt))]
     names = [body.name for body in spine.vertebrae]
     if spine.numbering.method == UP:

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from spine.quality.spacing import ACROSS
 from spine.records import Doubt, Series, Volume
 
 COARSE_STEP = 4  # pixels: slices are compared on every fourth
 MOST_SLICES = 160  # of more, every n-th is looked at
 SYMMETRY = 1.2  # mean steps: both ends of four wide neck stacks were alike by up to 0.9; ends of narrow ones by 0.3
 FLAT = 1e-6  # of the largest spread of a slice: no more says nothing
-ACROSS = "slices"  # structure of a doubt about everything that is measured across slices
 WRONG_ORDER = "slices_out_of_order"  # words in resources/texts, names.flags
 REPEATED = "slices_repeated"
 Square = NDArray[np.float64]

@@ -17,6 +17,9 @@ from spine.geometry import Array
 from spine.records import Doubt, LabelledSpine, Measurement, Vertebra, Volume
 
 SIZE = "size"  # structure of a doubt about everything in millimetres, and no ratio or angle
+ACROSS = "slices"  # structure of a doubt about everything that is measured across slices
+ENDED_SHARE = 0.25  # of its largest section: a body with less in the first and last slice lies in the stack
+FEWEST_WIDTHS = 3  # bodies: of fewer, one outline decides
 SIZES_IMPLAUSIBLE = "sizes_implausible"  # words in resources/texts, names.flags
 FEW = 4  # bodies from which their distances are compared with one another
 END_ROWS = 3  # a body that reaches so near to the first or last row is cut by it
@@ -108,6 +111,41 @@ def _shape_flags(spine: LabelledSpine, volume: Volume, limits: Mapping[str, floa
         f"the voxel spacing may be wrong: the bodies lie {median:.1f} times their depth apart where about once is usual"
         + (f" ({len(ratios)} pairs only: weak evidence)" if len(ratios) < FEW - 1 else "")
     ]
+
+
+def widths_in_sides(spine: LabelledSpine, volume: Volume) -> dict[int, float]:
+    """Label of a lumbar body that lies in the stack from side to side -> its width over the side of its section.
+
+    Width: volume over the largest section by a slice, that of a brick; side: square root of that section's area. A body
+    that the first or last slice still shows is left out.
+    """
+    cut = at_the_edge(spine, volume)
+    pixel_mm2 = volume.spacing_mm[1] * volume.spacing_mm[2]
+    found = {}
+    for body in spine.vertebrae:
+        if body.label in cut or region_of(body.label) != "lumbar":
+            continue
+        own = (spine.mask == body.label) & (spine.structures == Structure.BODY)
+        areas_mm2 = own.sum((1, 2)) * pixel_mm2
+        largest = float(areas_mm2.max())
+        if largest > 0 and max(areas_mm2[0], areas_mm2[-1]) < ENDED_SHARE * largest:
+            found[body.label] = float(areas_mm2.sum() * volume.spacing_mm[0] / largest / np.sqrt(largest))
+    return found
+
+
+def slice_spacing_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:
+    """A doubt about what is measured across slices where bodies are too wide or too narrow for their section."""
+    ratios = list(widths_in_sides(spine, volume).values())
+    if len(ratios) < FEWEST_WIDTHS:
+        return []
+    median = float(np.median(ratios))
+    if limits["usual_sides_min"] <= median <= limits["usual_sides_max"]:
+        return []
+    reason = (
+        f"the voxel spacing may be wrong: from side to side the bodies are {median:.2f} times as wide as the side of "
+        f"their section, where {limits['usual_sides_min']:.2f} to {limits['usual_sides_max']:.2f} times is expected"
+    )
+    return [Doubt(None, ACROSS, reason)]
 
 
 def pitch_flags(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[str]:

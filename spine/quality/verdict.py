@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from spine.errors import UnusableImage
 from spine.quality.answer import MANY_BODIES, answer_features
@@ -15,11 +16,14 @@ from spine.quality.blank import blank_doubts
 from spine.quality.confidence import calibrated_confidence
 from spine.quality.image import image_features
 from spine.quality.learnt import QualityModel
+from spine.quality.motion import motion_doubts
 from spine.quality.naming import name_doubts
 from spine.quality.order import order_doubts
 from spine.quality.orientation import TURNED, Reader, orientation_doubt
 from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts, distance_doubts, slice_doubts
-from spine.quality.spacing import SIZES_IMPLAUSIBLE, size_doubts, spacing_doubts
+from spine.quality.seams import seam_doubts
+from spine.quality.sizes import scale_doubts
+from spine.quality.spacing import SIZES_IMPLAUSIBLE, size_doubts, slice_spacing_doubts, spacing_doubts
 from spine.quality.thresholds import read_thresholds
 from spine.records import Doubt, LabelledSpine, Measurement, Quality, Segmentation, Series, Volume
 
@@ -102,26 +106,43 @@ def ruled(
     """(flags, doubts) that come from rules alone, whatever was learnt; `noise` as image_features measures it."""
     limits = read_thresholds()
     order_flags, order = order_doubts(series, volume, limits)
+    seam_flags, seams = seam_doubts(series, volume, limits)
+    moved_flags, moved = motion_doubts(volume, limits)
     blank = blank_doubts(spine, volume, noise, limits)
     broken = anatomy_doubts(spine, volume, limits)
-    spacing = spacing_doubts(spine, volume, limits)
+    spacing = [*spacing_doubts(spine, volume, limits), *slice_spacing_doubts(spine, volume, limits)]
     flags = (
         *order_flags,
+        *seam_flags,
+        *moved_flags,
         *((NO_SIGNAL,) if blank else ()),
         *((IMPLAUSIBLE,) if broken else ()),
         *(doubt.reason for doubt in spacing),
     )
     beside, cord = slice_doubts(spine, volume, limits), cord_doubts(spine, limits)
     names = name_doubts(spine, distance_doubts(spine, volume, limits))
-    return flags, (*order, *blank, *broken, *beside, *spacing, *cord, *names)
+    return flags, (*order, *seams, *moved, *blank, *broken, *beside, *spacing, *cord, *names)
 
 
-def judge_sizes(quality: Quality, measurements: Sequence[Measurement]) -> Quality:
-    """`quality` with a doubt about all millimetres where many sizes lie far outside their reference."""
-    found = size_doubts(measurements, read_thresholds())
+def judge_sizes(
+    quality: Quality, measurements: Sequence[Measurement], clinical: Mapping[str, Any] | None = None
+) -> Quality:
+    """`quality` with a doubt about all millimetres where the sizes are those of no usual person.
+
+    `clinical` is the clinical record: stature or sex, if known, move what is usual.
+    """
+    found = implausible_sizes(measurements, clinical)
     if not found:
         return quality
     return replace(quality, flags=(SIZES_IMPLAUSIBLE, *quality.flags), doubts=(*quality.doubts, *found))
+
+
+def implausible_sizes(
+    measurements: Sequence[Measurement], clinical: Mapping[str, Any] | None = None
+) -> tuple[Doubt, ...]:
+    """Doubts about all millimetres: the lumbar bodies together are too large or small, or many sizes lie far off."""
+    limits = read_thresholds()
+    return (*scale_doubts(measurements, limits, clinical), *size_doubts(measurements, limits))
 
 
 def is_plain_neck(features: Mapping[str, float], limits: Mapping[str, float]) -> bool:

@@ -14,6 +14,7 @@ from spine.resources import load_schema, violations
 
 SCHEMA = "clinical.schema.json"
 MAX_BYTES = 1_000_000  # a full record has about 1 kB
+PAIN_SCORES = ("nrs_back", "nrs_leg", "nrs_neck", "nrs_arm")  # whole numbers as a rule, 0 to 10
 BMI_TOLERANCE_KG_M2 = 1.5  # a stated BMI may be rounded or some weeks old
 
 
@@ -32,7 +33,7 @@ def read_clinical(path: Path, where: str) -> tuple[Mapping[str, Any], tuple[str,
     levels = record.get("levels_planned")
     if isinstance(levels, float):
         record["levels_planned"] = int(levels)
-    return record, _body_mass(record, where)
+    return record, (*_body_mass(record, where), *_small_scores(record))
 
 
 def _explain(fault: Any, record: Mapping[str, Any]) -> str:
@@ -71,3 +72,15 @@ def _body_mass(record: Mapping[str, Any], where: str) -> tuple[str, ...]:
     if abs(derived - stated) <= BMI_TOLERANCE_KG_M2:
         return ()
     return (f"clinical record: bmi_kg_m2 is {stated:g} but height_cm and weight_kg give {derived:.1f}",)
+
+
+def _small_scores(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """A flag for each pain score that may have been given as a share of 1: the schema cannot refuse it.
+
+    A score of 0 to 10 that was taken from a scale of 0 to 100 and is small passes unseen: 7 of 100 is also a sound 7.
+    """
+    small = [name for name in PAIN_SCORES if 0 < record.get(name, 0) < 1]
+    return tuple(
+        f"clinical record: {name} is {record[name]:g}, less than 1 of 10: it may have been given as a share of 1"
+        for name in small
+    )

@@ -42,6 +42,9 @@ FILM_TAGS = {  # of radiographs alone: what a millimetre on them is, and from wh
     "pixel_spacing_mm": "0028|0030",
     "imager_pixel_spacing_mm": "0018|1164",
     "magnification": "0018|1114",
+    "source_detector_mm": "0018|1110",
+    "source_patient_mm": "0018|1111",
+    "body_part": "0018|0015",
     "spacing_calibration": "0028|0a02",
 }
 PATIENT, STUDY, FRAME_OF_REFERENCE = "0010|0020", "0020|000d", "0020|0052"  # compared, never kept

@@ -15,7 +15,7 @@ from spine.errors import MissingInput, UnusableImage
 from spine.read import dicom
 from spine.read.clinical import read_clinical
 from spine.read.image import Loaded, load_image, suffix_of
-from spine.read.study import CLINICAL, assemble, readable, require_sagittal
+from spine.read.study import CLINICAL, assemble, load_each, readable, require_sagittal
 from spine.read.text import json_document, printable
 from spine.records import Study
 from spine.resources import Socket, input_sockets
@@ -29,7 +29,8 @@ def read_study(input_dir: Path) -> Study:
     """The case in the platform's folder `input_dir` (it may itself be a link; nothing in it may lead out of it).
 
     Sockets are found by the slugs and relative paths of inputs.json, and by those of resources/sockets.json where
-    that file is absent. Raises InputError: MissingInput, UnreadableImage, UnusableImage or BadClinicalRecord.
+    that file is absent. A series beside the segmented one that cannot be read is left out with a flag.
+    Raises InputError: MissingInput, UnreadableImage, UnusableImage or BadClinicalRecord.
     """
     where = printable(str(input_dir), 200)
     if not input_dir.is_dir():
@@ -46,12 +47,13 @@ def _read(input_dir: Path, where: str) -> Study:
     else:
         paths = _present(input_dir)
     require_sagittal(paths, where, EXPECTED)
-    loaded = {slug: _load(input_dir, path, slug) for slug, path in paths.items() if slug != CLINICAL}
+    images = {slug: path for slug, path in paths.items() if slug != CLINICAL}
+    loaded, unused = load_each(images, lambda relative, slug: _load(input_dir, relative, slug))
     clinical = None
     if CLINICAL in paths:
         clinical, clinical_flags = _record(input_dir, paths[CLINICAL])
         flags = (*flags, *clinical_flags)
-    return assemble(loaded, clinical, flags)
+    return assemble(loaded, clinical, flags, unused)
 
 
 def _present(input_dir: Path) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from spine.errors import MissingInput, UnreadableImage
+from spine.errors import InputError, MissingInput, UnreadableImage
 from spine.read.image import XRAY, Loaded
 from spine.read.library import FRAME_OF_REFERENCE, PATIENT
 from spine.read.person import film_contradictions, settle_person, stated_person
@@ -19,6 +19,9 @@ SAGITTAL, SAGITTAL_T1, AXIAL_T2, CLINICAL = (
     "axial-t2-spine-mri",
     "clinical-information-spine",
 )
+UNUSED = "given but not used: "  # how the reason begins why a series beside the segmented one is left out
+
+Place = TypeVar("Place")
 
 
 @contextmanager
@@ -36,10 +39,41 @@ def require_sagittal(slugs: Iterable[str], where: str, expected: str) -> None:
         raise MissingInput(f"{where}: there is no sagittal MR series; {expected} is expected.")
 
 
-def assemble(loaded: Mapping[str, Loaded], clinical: Mapping[str, Any] | None, flags: Iterable[str]) -> Study:
+def segmented(slugs: Iterable[str]) -> str:
+    """The socket of the series that is segmented: the case cannot do without it."""
+    return SAGITTAL if SAGITTAL in set(slugs) else SAGITTAL_T1
+
+
+def load_each(
+    places: Mapping[str, Place], load: Callable[[Place, str], Loaded]
+) -> tuple[dict[str, Loaded], dict[str, str]]:
+    """Series by slug, and for each one beside the segmented series that cannot be read the reason.
+
+    `load` takes a place and its slug. What it says of a series that may be missing must name no file: it goes into the
+    outputs. Raises InputError where the segmented series itself cannot be read.
+    """
+    loaded, unused = {}, {}
+    for slug, place in places.items():
+        try:
+            loaded[slug] = load(place, slug)
+        except InputError as fault:
+            if slug == segmented(places):
+                raise
+            where, _, what = str(fault).partition(": ")
+            unused[slug] = UNUSED + (what or where).rstrip(".")
+    return loaded, unused
+
+
+def assemble(
+    loaded: Mapping[str, Loaded],
+    clinical: Mapping[str, Any] | None,
+    flags: Iterable[str],
+    unused: Mapping[str, str] | None = None,
+) -> Study:
     """The Study of the series in `loaded` (by slug), with flags for what does not belong together.
 
-    Age and sex of the segmented series' header stand in where the clinical record is silent.
+    `unused` holds the reasons for series that were left out. Age and sex of the segmented series' header stand in where
+    the clinical record is silent.
     """
 
     def series(slug: str) -> Any:
@@ -57,11 +91,13 @@ def assemble(loaded: Mapping[str, Loaded], clinical: Mapping[str, Any] | None, f
         clinical=known,
         flags=(
             *flags,
+            *(f"{slug}: {reason}" for slug, reason in (unused or {}).items()),
             *(flag for one in loaded.values() for flag in one.flags),
             *_mismatches(loaded),
             *film_flags,
             *person_flags,
         ),
+        unused=dict(unused or {}),
         record_doubt=doubt,
     )
 

@@ -22,6 +22,13 @@ TERMS: dict[str, frozenset[str]] = {
         | {"ND", "NORM", "DIS2D", "DIS3D", "FM", "FIL", "MFSPLIT", "MOSAIC", "ADD", "MEAN", "MIP", "OTHER", "NONE"}
         | {"COMBINED", "REFORMATTED", "DIXON", "WATER", "FAT", "IN_PHASE", "OUT_PHASE", "DRG", "SUBTRACT", "RESAMPLED"}
     ),
+    "view_position": frozenset({"AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAT", "LATERAL"}),
+    "body_part": frozenset(
+        {"CSPINE", "TSPINE", "LSPINE", "SSPINE", "CTSPINE", "TLSPINE", "LSSPINE", "SPINE", "NECK", "HEAD", "SKULL"}
+        | {"CHEST", "ABDOMEN", "PELVIS", "SACRUM", "COCCYX", "SHOULDER", "CLAVICLE", "RIB", "HIP", "EXTREMITY", "ARM"}
+        | {"HUMERUS", "ELBOW", "FOREARM", "WRIST", "HAND", "FINGER", "LEG", "FEMUR", "THIGH", "KNEE", "CALF", "ANKLE"}
+        | {"FOOT", "TOE", "HEEL", "JAW", "BREAST", "SSC", "WHOLEBODY"}
+    ),
     "photometric": frozenset({"MONOCHROME1", "MONOCHROME2"}),
     "modality": frozenset({"MR", "CT", "CR", "DX", "RG", "RF", "XA", "US", "NM", "PT", "MG", "OT", "SC", "SEG", "SR"}),
 }

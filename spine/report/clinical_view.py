@@ -170,7 +170,9 @@ def findings_table(report: Document, words: Words) -> Table:
     notes = [table_note(report, words)]
     if codes.reasons:
         explained = [
-            f"{code} = {shortened(reason, LONGEST_REASON)}" for reason, code in codes.reasons.items() if code != "+"
+            f"{code} = {shortened(words.told(reason), LONGEST_REASON)}"
+            for reason, code in codes.reasons.items()
+            if code != "+"
         ]
         if "+" in codes.reasons.values():
             explained.append(f"+ = {words.say('report.more_codes')}")
@@ -232,7 +234,7 @@ def numbering_line(report: Document, words: Words) -> tuple[str, bool]:
     if others:
         line += " " + words.say("report.numbering_alternatives", alternatives=", ".join(others))
     if doubtful:
-        reason = "" if numbering["doubt"] == "none" else f" {shortened(numbering['doubt'], LONGEST_DOUBT)}"
+        reason = "" if numbering["doubt"] == "none" else f" {shortened(words.told(numbering['doubt']), LONGEST_DOUBT)}"
         line = f"{words.say('report.numbering_doubtful')}{reason} {line}"
     return line, doubtful
 

@@ -113,6 +113,11 @@ def levels_with(report: Document, name: str, least: int = 1) -> list[str]:
     return [level["level"] for level in report["levels"] if (grade_of(level, name) or 0) >= least]
 
 
+def proven(levels: Iterable[str]) -> list[str]:
+    """`levels` whose grades were checked on patients: no neck's were, and none of its grades is a finding of page 1."""
+    return [level for level in levels if not level.startswith("C")]
+
+
 def extremes(report: Document) -> list[Extreme]:
     """Lowest disc height index, narrowest canal and largest slip (either way), as far as they were measured."""
     found = []

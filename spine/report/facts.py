@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ MIN_VOXELS = 50  # fewer voxels than this say nothing about a tissue's intensity
 XRAY_SOCKET = "lateral-spine-xray"
 INPUT_LIST, CLINICAL_SOCKET = "inputs.json", "clinical-information-spine"
 SHOWN_NAME = 60  # messages cut long names; this much of one is enough to know it again
+OPERATED = (
+    "the record tells of an earlier operation on the spine: an implant is not always recognised on a film, and beside "
+    "metal landmarks may be wrong"
+)
 NOT_JUDGED = "the quality of the case was not judged"
 LONG_RUN = 8  # thoracic vertebrae in view from which a picture of one end is called by both regions
 
@@ -165,7 +170,7 @@ def quality_facts(
             *volume.flags,
             *spine.flags,
             *_doubts(quality),
-            *_of_the_film(findings, region_in_view(spine)),
+            *_of_the_film(findings, region_in_view(spine), study.clinical or {}),
             *_of_the_plan(study, spine, findings),
             *(() if findings.muscle is None else findings.muscle.flags),
             *disagreements(findings),
@@ -193,13 +198,15 @@ def _doubts(quality: Quality | None) -> list[str]:
     return [*quality.flags, *(f"{names}: {reason}" if names else reason for reason, names in told.items())]
 
 
-def _of_the_film(findings: Findings, region: str | None) -> list[str]:
-    """Flags of the radiograph under the name of its socket, and where it is of another region than the MR."""
+def _of_the_film(findings: Findings, region: str | None, clinical: Mapping[str, Any]) -> list[str]:
+    """Flags of the radiograph under the name of its socket; where it is of another region; where metal may be on it."""
     if findings.xray is None:
         return []
     flags = [f"{XRAY_SOCKET}: {flag}" for flag in findings.xray.flags]
     if {findings.xray.region, region} == {"cervical", "lumbar"}:
         flags.append(f"{XRAY_SOCKET}: the film shows the {findings.xray.region} spine, the MR the {region} spine")
+    if findings.xray.found and clinical.get("previous_spine_surgery"):
+        flags.append(f"{XRAY_SOCKET}: {OPERATED}")
     return flags
 
 

@@ -189,16 +189,16 @@ def draw_legend(sheet: Sheet, top: float, picture: Picture, words: Words) -> Non
         x += width
 
 
-def trend_height(levels: int) -> tuple[float, float]:
-    """(height of one row, height of the whole figure) in points."""
-    row = float(np.clip(72 * MM / max(levels, 1), 8.0, 16.0))
+def trend_height(levels: int, tight: bool = False) -> tuple[float, float]:
+    """(height of one row, height of the whole figure) in points; `tight`: rows no higher than their letters need."""
+    row = 8.0 if tight else float(np.clip(72 * MM / max(levels, 1), 8.0, 16.0))
     return row, row * levels + 26
 
 
 def draw_trends(sheet: Sheet, top: float, panels: Sequence[Panel], words: Words) -> None:
     """Panels side by side that share their rows: one row a level, the highest on top."""
     levels = [point[0] for point in panels[0].points]
-    row, _ = trend_height(len(levels))
+    row, _ = trend_height(len(levels), sheet.tight)
     names_wide = 15 * MM
     panel_wide = (WIDTH - names_wide) / len(panels)
     first = top - 15

@@ -48,7 +48,7 @@ from spine.report.outcome_view import (
 )
 from spine.report.pdf import PATIENT_LANGUAGES
 from spine.report.picture import PALETTE
-from spine.report.quality_view import doubt_line, quality_lines
+from spine.report.quality_view import doubt_lines, quality_lines
 from spine.report.words import Words, read_words
 from spine.report.xray_html import film_section
 from spine.resources import RESOURCES
@@ -149,7 +149,7 @@ def _physician(report: Document, words: Words) -> dict[str, Any]:
         "study": study_lines(report, words),
         "numbering": line,
         "doubtful": doubtful,
-        "image_doubt": doubt_line(report, words),
+        "image_doubt": " ".join(doubt_lines(report, words)),
         "header": table_header(report, words),
         "rows": findings_rows(report, words),
         "table_note": table_note(report, words),
@@ -158,7 +158,7 @@ def _physician(report: Document, words: Words) -> dict[str, Any]:
         "options": people_of(options),
         "with_people": any(option.expected is not None for option in options),
         "no_option": no_option_line(report, words),
-        "caveats": report["advice"]["caveats"],
+        "caveats": [words.told(caveat) for caveat in report["advice"]["caveats"]],
         "accelerated": accelerated_lines(report, words),
         "missing": missing_lines(report, words),
         "quality": quality_lines(report, words),

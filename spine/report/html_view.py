@@ -81,7 +81,7 @@ def measurement_row(name: str, found: Mapping[str, Any], line: Mapping[str, Any]
     """Row of the measurement `name`; `line` is what the picture can draw of it."""
     shown = words.name("names.measurements", name)
     if is_missing(found):
-        return Row(name, shown, "", reason=shortened(str(found["not_measurable"]), LONGEST_REASON))
+        return Row(name, shown, "", reason=shortened(words.told(str(found["not_measurable"])), LONGEST_REASON))
     z = None if is_missing(found["z"]) else float(found["z"])
     detail = "" if z is None else words.say("html.z", z=words.number(z, 1, signed=True))
     if detail and not is_missing(found["percentile"]):
@@ -103,7 +103,7 @@ def grade_row(name: str, found: Mapping[str, Any], words: Words, level: str) -> 
     """Row of the grade `name` of `level`: grade, probability of each grade or of presence, and evidence."""
     shown = words.name("names.grades", digest.worn_scale(level) if name == "pfirrmann" else name)
     if is_missing(found):
-        return Row(name, shown, "", reason=shortened(str(found["not_measurable"]), LONGEST_REASON))
+        return Row(name, shown, "", reason=shortened(words.told(str(found["not_measurable"])), LONGEST_REASON))
     grade, probabilities = found["grade"], found["probabilities"]
     prob = digest.finding_prob(name, found)
     sure = prob >= names.SURE_PROB

@@ -60,7 +60,9 @@ def _option(option: Document, words: Words) -> Option:
             )
         )
     if option.get("warnings"):
-        lines.append(words.say("report.option_warning", warnings="; ".join(str(text) for text in option["warnings"])))
+        lines.append(
+            words.say("report.option_warning", warnings="; ".join(words.told(str(text)) for text in option["warnings"]))
+        )
     return Option(title, tuple(lines), expected, low, high)
 
 
@@ -88,7 +90,7 @@ def _model(option: Document, words: Words) -> str:
     line = words.say("report.option_model", model=name)
     evidence = option.get("evidence")
     if isinstance(evidence, Mapping) and "n" in evidence and "performance" in evidence:
-        performance = EVIDENCE_TAG.sub("", str(evidence["performance"]))
+        performance = words.told(EVIDENCE_TAG.sub("", str(evidence["performance"])))
         line += " " + words.say("report.option_evidence", n=evidence["n"], performance=performance)
     return line
 
@@ -143,6 +145,10 @@ def change_lines(report: Document, words: Words) -> list[str]:
     counts = {"heights": heights, "grades": grades}
     lines = [words.say("report.change_line", time=time, items="; ".join(items) or words.say("report.change_nothing"))]
     lines.append(words.say("report.change_compared", **counts))
+    bodies = found["same_person"]
+    if not is_missing(bodies):  # that it could not be checked stands on the first page
+        shown = {name: words.number(bodies[f"{name}_change_mm"], 1, signed=True) for name in ("depth", "height")}
+        lines.append(words.say("report.change_person", count=bodies["bodies"], **shown))
     if "in doubt:" in found["same_levels"]:
         lines.append(words.say("report.change_doubt"))
     return lines
@@ -216,7 +222,7 @@ def missing_lines(report: Document, words: Words) -> list[tuple[str, str]]:
         items = [", ".join(listed) + where for where, listed in together.items()]
         if len(found) > MAX_PER_REASON:
             items.append(words.say("report.and_more", count=len(found) - MAX_PER_REASON))
-        lines.append((reason, "; ".join(items)))
+        lines.append((words.told(reason), "; ".join(items)))
     return lines
 
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from spine.report import digest, names
 from spine.report.clinical_view import Option
 from spine.report.digest import Document
-from spine.report.facts import XRAY_SOCKET
 from spine.report.muscle_view import patient_lines
 from spine.report.outcome_view import frequencies
 from spine.report.quality_view import image_doubts
 from spine.report.values import is_missing
 from spine.report.words import Words
-from spine.report.xray_view import film_sign_levels
+from spine.report.xray_view import NO_FILM, film_sign_levels
 
 MAX_OPTIONS = 2  # pictograms on the patient's page; the physician's pages show all
 
@@ -55,7 +54,7 @@ def _looked(report: Document, words: Words) -> Section:
 def _film(report: Document, words: Words) -> tuple[str, ...]:
     """A word on the radiograph, where one was given."""
     if is_missing(report["xray"]):
-        given = any(series["slug"] == XRAY_SOCKET for series in report["input"]["series"])
+        given = report["xray"]["not_measurable"] != NO_FILM
         return (words.say("patient.xray_none"),) if given else ()
     said = words.say("patient.xray", region=words.name("patient.regions", report["xray"]["region"]))
     worn = film_sign_levels(report)

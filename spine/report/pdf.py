@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from xml.sax.saxutils import escape
 
 from spine.report import figures, names
 from spine.report.clinical_view import (
@@ -25,17 +26,20 @@ from spine.report.outcome_view import (
     no_option_line,
     treatment_options,
 )
-from spine.report.patient_view import Section, patient_sections
+from spine.report.patient_page import draw_patient_page
 from spine.report.picture import Picture
-from spine.report.quality_view import doubt_line, quality_lines
+from spine.report.quality_view import doubt_lines, quality_lines
 from spine.report.sheet import (
     ACCENT,
     ALERT,
+    FOOT,
     INK,
     LONGEST_LIST,
+    LONGEST_PARAGRAPH,
     MARGIN,
     MM,
     NOTICE,
+    PAGE,
     PALE,
     RULE,
     SOFT,
@@ -55,15 +59,14 @@ COLUMN_MM = (14, 18, 52, 18, 16, 18, 17, 15, 12)  # of the findings table: 180 i
 LOWEST_PICTURE, HIGHEST_PICTURE = 75 * MM, 128 * MM
 AROUND = 78.0  # caption, legend, heading and gaps between the parts of the first page
 HEADING = 24.0  # a heading and the gaps around it
-FEWEST_REASONS = 4  # are always explained, even if that takes a page more
+FEWEST_REASONS, FEWEST_TIGHT = 4, 2  # are always explained, even if that takes a page more
 SECOND_PAGE = 100 * MM  # with less room than this the second part begins on a page of its own
+STRAGGLING = 0.3  # of a page: where the physician's last one holds less, its text is set tighter
 SMALL, TINY = 7.6, 6.7
 HALF = (WIDTH - 6 * MM) / 2
 
 
 def _cell(cell: Cell, size: float) -> Any:
-    from xml.sax.saxutils import escape
-
     text = escape(printable(cell.text, 300))
     codes = f"<super>{escape(' '.join(cell.codes))}</super>" if cell.codes else ""
     missing = cell.text == "n.m."
@@ -101,9 +104,8 @@ def _head(sheet: Sheet, report: Document, words: Words) -> None:
     ]
     sheet.boxed(use, NOTICE)
     sheet.flow(paragraph(words.say("report.title"), 15, ACCENT, bold=True), 3)
-    doubt = doubt_line(report, words)
-    if doubt:
-        sheet.flow(paragraph(doubt, SMALL, ALERT, bold=True), 3)
+    for doubt in doubt_lines(report, words):
+        sheet.flow(marked_up(escape(printable(doubt, LONGEST_LIST)), SMALL, ALERT, bold=True), 3)
     for label, text in study_lines(report, words):
         sheet.flow(labelled(label, text, SMALL), 1)
     sheet.y -= 5
@@ -159,7 +161,9 @@ def _trends(sheet: Sheet, report: Document, words: Words) -> None:
         sheet.heading(words.say("report.trends"))
         sheet.flow(paragraph(words.say("report.no_trends"), SMALL), 4)
         return
-    _, height = figures.trend_height(len(report["levels"]))
+    if sheet.tight:
+        panels = [panel for panel in panels if any(value is not None for _, value, _ in panel.points)]
+    _, height = figures.trend_height(len(report["levels"]), sheet.tight)
     sheet.heading(words.say("report.trends"), keep=height)
     sheet.block(height, lambda top: figures.draw_trends(sheet, top, panels, words), 2)
     with_norms = any(z is not None for panel in panels for _, _, z in panel.points)
@@ -204,16 +208,29 @@ def _options(sheet: Sheet, report: Document, words: Words) -> None:
         _option_block(sheet, options[start : start + 2])
     if any(option.expected is not None for option in options):
         sheet.flow(paragraph(words.say("report.option_legend"), TINY, SOFT), 2)
-    for caveat in report["advice"]["caveats"]:
-        sheet.flow(paragraph(f"• {caveat}", TINY, SOFT, leftIndent=7, firstLineIndent=-7), 1)
+    caveats = [f"• {words.told(caveat)}" for caveat in report["advice"]["caveats"]]
+    for text in _run_on(caveats) if sheet.tight else caveats:
+        sheet.flow(paragraph(text, TINY, SOFT, leftIndent=7, firstLineIndent=-7), 1)
     sheet.heading(words.say("report.accelerated"))
     for line in accelerated_lines(report, words):
         sheet.flow(paragraph(line, SMALL), 1)
 
 
+def _run_on(texts: Sequence[str]) -> list[str]:
+    """`texts` one after the other, in as few paragraphs as a paragraph's length allows."""
+    joined: list[str] = []
+    for text in texts:
+        if joined and len(joined[-1]) + len(text) < LONGEST_PARAGRAPH:
+            joined[-1] += f" {text}"
+        else:
+            joined.append(text)
+    return joined
+
+
 def _small_print(sheet: Sheet, report: Document, words: Words) -> None:
-    quality = [paragraph(line, TINY) for line in quality_lines(report, words)]
-    methods = [paragraph(line, TINY, SOFT) for line in method_lines(report, words)]
+    set_out = _run_on if sheet.tight else list
+    quality = [paragraph(line, TINY) for line in set_out(quality_lines(report, words))]
+    methods = [paragraph(line, TINY, SOFT) for line in set_out(method_lines(report, words))]
     _missing(sheet, report, words, sum(height_of(line) + 1 for line in (*quality, *methods)) + 2 * HEADING)
     for name, lines in (("quality", quality), ("methods", methods)):
         sheet.heading(words.say(f"report.{name}"))
@@ -229,15 +246,16 @@ def _missing(sheet: Sheet, report: Document, words: Words, below: float) -> None
         sheet.flow(paragraph(words.say("report.missing_none"), SMALL), 1)
         return
     count = len(lines)
-    while count > FEWEST_REASONS and height_of(_reasons(lines, count, words)) > sheet.room() - below:
+    while (
+        count > (FEWEST_TIGHT if sheet.tight else FEWEST_REASONS)
+        and height_of(_reasons(lines, count, words)) > sheet.room() - below
+    ):
         count -= 1
     sheet.flow(_reasons(lines, count, words), 1.5)
 
 
 def _reasons(lines: Sequence[tuple[str, str]], count: int, words: Words) -> Any:
     """The first `count` reasons with what they hold for, one after the other, and how many more there are."""
-    from xml.sax.saxutils import escape
-
     said = [
         f"<b>{escape(printable(reason))}:</b> {escape(printable(items, LONGEST_LIST))}."
         for reason, items in lines[:count]
@@ -247,58 +265,21 @@ def _reasons(lines: Sequence[tuple[str, str]], count: int, words: Words) -> Any:
     return marked_up(" ".join(said), TINY)
 
 
-def _section_parts(section: Section, scale: float) -> list[Any]:
-    body: dict[str, Any] = {"size": 9.2 * scale, "leading": 12.9 * scale}
-    parts = [paragraph(section.heading, 10.8 * scale, ACCENT, bold=True, spaceBefore=7 * scale)]
-    parts += [paragraph(text, **body) for text in section.paragraphs]
-    parts += [paragraph(f"• {text}", **body, leftIndent=12, firstLineIndent=-9) for text in section.bullets]
-    return parts
-
-
-def _patient_height(sections: Sequence[Section], scale: float) -> float:
-    total = 0.0
-    for section in sections:
-        total += sum(height_of(part) + 2 for part in _section_parts(section, scale)) + 8 * scale
-        total += sum(height_of(paragraph(text, 9.2 * scale, leading=12.9 * scale)) for text in section.closing)
-        if section.options:
-            total += figures.PEOPLE_SIZE[1] + 60 * scale
-    return total
-
-
-def _patient_page(sheet: Sheet, report: Document, words: Words) -> None:
-    """One page where it can be: the letters shrink a little before a second page begins."""
-    sheet.new_page()
-    sheet.flow(paragraph(words.say("patient.title"), 17, ACCENT, bold=True), 6)
-    sheet.boxed([paragraph(words.say("patient.lead"), 9.4, INK, leading=13.2)], NOTICE, 4)
-    sections = patient_sections(report, words)
-    scale = next((s for s in (1.1, 1.0, 0.92, 0.85) if _patient_height(sections, s) < sheet.room()), 0.85)
-    for section in sections:
-        sheet.y -= 8 * scale
-        heading, *parts = _section_parts(section, scale)
-        sheet.keep(height_of(heading) + 30)
-        for part in (heading, *parts):
-            sheet.flow(part, 2)
-        if section.options:
-            _patient_options(sheet, section.options, scale)
-        for text in section.closing:
-            sheet.flow(paragraph(text, 9.2 * scale, leading=12.9 * scale), 0)
-
-
-def _patient_options(sheet: Sheet, options: Sequence[Option], scale: float) -> None:
-    titles = [paragraph(option.title, 9.2 * scale, bold=True) for option in options]
-    texts = [paragraph(option.lines[0], 9.2 * scale, leading=12.5 * scale) for option in options]
-    title_high = max(height_of(title, HALF) for title in titles)
-    text_high = max(height_of(text, HALF) for text in texts)
-
-    def draw(top: float) -> None:
-        for number, option in enumerate(options):
-            x = MARGIN + number * (HALF + 6 * MM)
-            titles[number].drawOn(sheet.canvas, x, top - height_of(titles[number], HALF))
-            figures.draw_people(sheet, x, top - title_high - 2, (option.expected or 0,), (figures.SURE,))
-            below = top - title_high - figures.PEOPLE_SIZE[1] - 4
-            texts[number].drawOn(sheet.canvas, x, below - height_of(texts[number], HALF))
-
-    sheet.block(title_high + figures.PEOPLE_SIZE[1] + text_high + 6, draw, 3)
+def _physicians_pages(report: Document, picture: Picture, words: Words, further: FurtherPictures, tight: bool) -> Sheet:
+    """The physician's pages but for that of the film."""
+    sheet = Sheet(
+        words.say("report.title"),
+        words.say("report.footer", version=report["software"]["version"]),
+        lambda number: words.say("report.page", number=number, count=""),
+        tight,
+    )
+    _first_page(sheet, report, picture, words)
+    sheet.keep(SECOND_PAGE)
+    draw_muscle(sheet, report, further.axial, words)
+    _trends(sheet, report, words)
+    _options(sheet, report, words)
+    _small_print(sheet, report, words)
+    return sheet
 
 
 def render_pdf(
@@ -309,19 +290,12 @@ def render_pdf(
     `further` holds the axial slice, which stands above the trends, and the radiograph, which has a page of its own.
     """
     words = read_words(language)
-    sheet = Sheet(
-        words.say("report.title"),
-        words.say("report.footer", version=report["software"]["version"]),
-        lambda number: words.say("report.page", number=number, count=""),
-    )
-    _first_page(sheet, report, picture, words)
-    sheet.keep(SECOND_PAGE)
-    draw_muscle(sheet, report, further.axial, words)
-    _trends(sheet, report, words)
-    _options(sheet, report, words)
-    _small_print(sheet, report, words)
+    sheet = _physicians_pages(report, picture, words, further, tight=False)
+    if sheet.page > 2 and sheet.y > PAGE[1] - MARGIN - STRAGGLING * (PAGE[1] - MARGIN - FOOT):
+        tight = _physicians_pages(report, picture, words, further, tight=True)
+        sheet = tight if tight.page < sheet.page else sheet
     if further.film is not None:
         draw_film_page(sheet, report, further.film, words)
     for patient_language in PATIENT_LANGUAGES:
-        _patient_page(sheet, report, read_words(patient_language))
+        draw_patient_page(sheet, report, read_words(patient_language))
     return sheet.finish()

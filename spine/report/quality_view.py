@@ -9,6 +9,8 @@ from spine.report.digest import Document
 from spine.report.words import Words
 from spine.warned import warns
 
+CHECK_PATIENT = "Check the patient: "  # how the caveats begin that stand on the first page
+LEFT_OUT = ": given but not used: "  # in the flag of a series beside the segmented one
 FEATURE = re.compile(r"\((\w+) (?=-?[\d.]+, (?:least|most) )")  # '(slice_correlation 0.65, least 0.76)'
 
 
@@ -22,15 +24,21 @@ def image_doubts(report: Document) -> list[str]:
     return [flag for flag in (_without_series(str(flag), report) for flag in report["quality"]["flags"]) if warns(flag)]
 
 
-def doubt_line(report: Document, words: Words) -> str:
-    """The warning at the head of the physician's page; empty where the images are good enough."""
+def doubt_lines(report: Document, words: Words) -> list[str]:
+    """The warnings at the head of the physician's page.
+
+    Doubtful images, then series that were given and left out, then doubts whose images or record they are. Empty where
+    there is no such doubt.
+    """
     doubts = [_in_words(flag, words).rstrip(".") for flag in image_doubts(report)]
-    return words.say("report.doubtful", reasons="; ".join(doubts)) if doubts else ""
+    lines = [words.say("report.doubtful", reasons="; ".join(doubts))] if doubts else []
+    lines += [_sentence(flag, report, words) for flag in map(str, report["quality"]["flags"]) if LEFT_OUT in flag]
+    return lines + [words.told(text) for text in report["advice"]["caveats"] if text.startswith(CHECK_PATIENT)]
 
 
 def _in_words(flag: str, words: Words) -> str:
     known: Mapping[str, str] = words.texts["names"]["flags"]
-    return known.get(flag) or FEATURE.sub(lambda match: f"({words.name('names.image', match[1])} ", flag)
+    return known.get(flag) or words.told(FEATURE.sub(lambda match: f"({words.name('names.image', match[1])} ", flag))
 
 
 def _sentence(flag: str, report: Document, words: Words) -> str:

@@ -21,6 +21,7 @@ REGULAR, BOLD, ITALIC = "Vera", "VeraBd", "VeraIt"
 INK, SOFT, RULE, PALE = "#16202B", "#5A6875", "#C9D1D9", "#F1F4F7"
 ACCENT, ALERT, NOTICE = "#0B4F8A", "#B34700", "#FFF1CC"
 
+LONGEST_PARAGRAPH = 600  # characters
 LONGEST_LIST = 1500  # characters of a list behind a label
 TOTAL_PAGES = "TotalPages"  # name of the form that is filled in when the last page is done
 
@@ -39,7 +40,7 @@ def prepare_reportlab() -> None:
     pdfmetrics.registerFontFamily(REGULAR, normal=REGULAR, bold=BOLD, italic=ITALIC, boldItalic=BOLD)
 
 
-def printable(text: str, limit: int = 600) -> str:
+def printable(text: str, limit: int = LONGEST_PARAGRAPH) -> str:
     """`text` with a question mark for every character that the font cannot draw, cut at `limit` characters."""
     from reportlab.pdfbase import pdfmetrics
 
@@ -73,9 +74,9 @@ def height_of(flowable: Any, width: float = WIDTH) -> float:
 
 
 class Sheet:
-    """Pages under construction: `y` is the lowest point used so far, in points from the bottom of the page."""
+    """Pages under construction: `y` is the lowest point used so far, in points from the bottom of page `page`."""
 
-    def __init__(self, title: str, footer: str, page_label: Callable[[int], str]) -> None:
+    def __init__(self, title: str, footer: str, page_label: Callable[[int], str], tight: bool = False) -> None:
         from reportlab.pdfgen.canvas import Canvas
 
         prepare_reportlab()
@@ -85,19 +86,20 @@ class Sheet:
         self.canvas.setSubject(printable(footer))
         self.canvas.setAuthor("spine")
         self._footer, self._page_label = printable(footer), page_label
-        self._page = 0
+        self.page = 0  # counted from 1
+        self.tight = tight  # whether what is drawn takes as little room as can be read
         self.y = 0.0
         self._start_page()
 
     def _start_page(self) -> None:
-        self._page += 1
+        self.page += 1
         self.y = PAGE[1] - MARGIN
         line = 9 * MM
         self.canvas.setStrokeColor(RULE)
         self.canvas.setLineWidth(0.5)
         self.canvas.line(MARGIN, line + 3 * MM, PAGE[0] - MARGIN, line + 3 * MM)
         self.text(MARGIN, line, self._footer, 6.5, SOFT)
-        self.text(PAGE[0] - MARGIN - 8, line, self._page_label(self._page), 6.5, SOFT, align="right")
+        self.text(PAGE[0] - MARGIN - 8, line, self._page_label(self.page), 6.5, SOFT, align="right")
         self.canvas.saveState()
         self.canvas.translate(PAGE[0] - MARGIN - 7, line)
         self.canvas.doForm(TOTAL_PAGES)
@@ -191,7 +193,7 @@ class Sheet:
         """Fill in the number of pages and return the PDF."""
         self.canvas.showPage()
         self.canvas.beginForm(TOTAL_PAGES, 0, -2, 20, 10)
-        self.text(0, 0, str(self._page), 6.5, SOFT)
+        self.text(0, 0, str(self.page), 6.5, SOFT)
         self.canvas.endForm()
         self.canvas.save()
         return self._buffer.getvalue()

@@ -36,16 +36,12 @@ def _found_line(report: Document, words: Words) -> str:
 
 def _findings_line(report: Document, words: Words) -> str:
     items = []
-    worn = digest.levels_with(report, "pfirrmann", names.WORN_PFIRRMANN)
-    for scale in ("pfirrmann", "miyazaki"):
-        levels = [level for level in worn if digest.worn_scale(level) == scale]
-        if levels:
-            shown = words.name("names.grades", scale)
-            items.append(
-                words.say("summary.pfirrmann", scale=shown, least=names.WORN_PFIRRMANN, levels=", ".join(levels))
-            )
+    worn = digest.proven(digest.levels_with(report, "pfirrmann", names.WORN_PFIRRMANN))
+    if worn:
+        shown = words.name("names.grades", "pfirrmann")
+        items.append(words.say("summary.pfirrmann", scale=shown, least=names.WORN_PFIRRMANN, levels=", ".join(worn)))
     for name in names.GRADES[1:]:
-        levels = digest.levels_with(report, name)
+        levels = digest.proven(digest.levels_with(report, name))
         if levels:
             shown = words.name("names.grades", name)
             items.append(words.say("summary.flag", name=shown, levels=", ".join(levels)))

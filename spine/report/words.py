@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from spine.report.translation import Sentences, read_sentences
 from spine.resources import RESOURCES
 
 TEXTS_DIR = RESOURCES / "texts"
 MINUS = "\N{MINUS SIGN}"
 
 
+SPOKEN = ("reason", "doubt", "rule")  # names of values that hold a sentence of a stage
 LONGEST_NAME = 60  # characters of a name that no language knows; whole sentences are cut later
 
 
@@ -26,10 +28,19 @@ class Words:
     """Texts of one language. A key is a path: 'report.title'."""
 
     texts: Mapping[str, Any]
+    sentences: Sentences = field(default_factory=Sentences)
 
     def say(self, key: str, **values: object) -> str:
-        """The text `key` with `values` in its {places}; raises KeyError for a text or a value that is not there."""
-        return str(self._find(key)).format_map(values)
+        """The text `key` with `values` in its {places}; raises KeyError for a text or a value that is not there.
+
+        Values that are sentences of a stage (SPOKEN) are put into this language first.
+        """
+        told = {name: self.told(str(values[name])) for name in SPOKEN if name in values}
+        return str(self._find(key)).format_map({**values, **told})
+
+    def told(self, sentence: str) -> str:
+        """A sentence that a stage wrote, in this language."""
+        return self.sentences.told(sentence)
 
     def lines(self, key: str) -> list[str]:
         """The list of texts `key`."""
@@ -61,4 +72,5 @@ class Words:
 
 def read_words(language: str) -> Words:
     """Texts of `language` ('en', 'nl'); FileNotFoundError when there are none."""
-    return Words(json.loads((TEXTS_DIR / f"{language}.json").read_text(encoding="utf-8")))
+    texts = json.loads((TEXTS_DIR / f"{language}.json").read_text(encoding="utf-8"))
+    return Words(texts, read_sentences(language, str(texts["decimal_mark"])))

@@ -114,8 +114,8 @@ class FilmPicture:
 
 
 def film_picture(film: XrayFindings | None) -> FilmPicture | None:
-    """The picture of the film; without landmarks the whole film; None without a film."""
-    if film is None:
+    """The picture of the film; without landmarks the whole film; None without a film that could be looked at."""
+    if film is None or not film.picture.size:
         return None
     places = {(p.vertebra, p.point): np.array(p.place) for p in film.landmarks if p.place is not None}
     grey, corner = _cropped(film, list(places.values()))
@@ -185,7 +185,7 @@ def film_page(report: Document, words: Words) -> FilmPage:
         none = words.say("xray.none", reason=xray["not_measurable"])
         return FilmPage((), none, (), ())
     shown = {"region": words.say(f"xray.regions.{xray['region']}"), "side": words.say(f"xray.sides.{xray['facing']}")}
-    lines = (words.say("xray.line", **shown), *(f"{flag.rstrip('.')}." for flag in map(_capital, xray["flags"])))
+    lines = (words.say("xray.line", **shown), *(f"{_capital(words.told(flag)).rstrip('.')}." for flag in xray["flags"]))
     tables = (
         _levels(xray, words),
         _bodies(xray, words),
@@ -199,7 +199,8 @@ def film_page(report: Document, words: Words) -> FilmPage:
         ),
     )
     beside = report["advice"].get("adjacent_segments")
-    adjacent = () if beside is None else (*beside["sentences"], *_half(beside, words), beside["caveat"])
+    said = () if beside is None else (*map(words.told, beside["sentences"]), *_half(beside, words))
+    adjacent = () if beside is None else (*said, words.told(beside["caveat"]))
     osteophytes = (words.say("xray.note_osteophytes"),) if _any_osteophyte(xray) else ()
     notes = (words.say("xray.note"), *osteophytes, *_reasons(xray, words))
     return FilmPage(lines, "", tables, notes, adjacent, _picture_said(xray, words))
@@ -303,7 +304,7 @@ def _reasons(xray: Document, words: Words) -> list[str]:
             if is_missing(found):
                 places.setdefault(found["not_measurable"], {})[where] = None
     notes: list[str] = []
-    for item in (f"{_capital(reason)} ({', '.join(where)})" for reason, where in places.items()):
+    for item in (f"{_capital(words.told(reason))} ({', '.join(where)})" for reason, where in places.items()):
         if notes and len(notes[-1]) + len(item) < NOTE_LENGTH:
             notes[-1] += f"; {item}"
         else:

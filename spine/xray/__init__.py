@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spine.errors import ModelError
+from spine.errors import ModelError, UnusableImage
 from spine.records import FilmPoint, Series, XrayFindings
 from spine.runners import Runner
 from spine.settings import XraySettings
@@ -23,16 +23,19 @@ from spine.xray.expected import POINTS, read_limits
 from spine.xray.grade import grade_film
 from spine.xray.landmarks import LANDMARKS, TIPS
 from spine.xray.measure import level_sizes, measure_film
+from spine.xray.names import longest_step, names_margin, names_prob
 from spine.xray.plausible import believable, plates_of
 from spine.xray.scene import draw_scene
-from spine.xray.withhold import ANCHORS, OSTEOPHYTES, doubtful_names, told_grades, told_measurements
+from spine.xray.verdict import header_flags, metal_flag
+from spine.xray.withhold import ANCHORS, NAMES_OFF, OSTEOPHYTES, doubtful_names, told_grades, told_measurements
 
-__all__ = ["analyse_radiograph"]
+__all__ = ["analyse_radiograph", "unused_film"]
 
 FEWEST_PLATES = 4  # end plates, of two vertebrae at least: fewer are no spine
 SURE_MEAN_PROB = 0.5  # mean peak below which a reading is looked at in the negative too, and flagged
 CLEARLY = 1.15  # a reading must beat the opposite one by this factor, or which way the patient faces is doubtful
 PICTURE_MM, LONGEST_PIXELS = 0.35, 1100  # pixels of the picture for the report
+UNUSED = "given but not used: "  # as spine.read says of a file that cannot be read
 OTHER_VIEWS = ("AP", "PA")  # view positions of DICOM that are not lateral
 NOT_LATERAL = "the header says that this is no lateral view"
 UPSIDE_DOWN = "the film lies upside down: nothing was measured"
@@ -47,6 +50,8 @@ class Reading:
     region: str
     kept: Mapping[Key, Landmark]
     reasons: Mapping[Key, str]
+    names_prob: float  # that the names are right
+    names_doubt: str | None  # why they may be wrong
 
     @property
     def score(self) -> float:
@@ -72,7 +77,8 @@ def analyse_radiograph(
 
     The network is asked about the film and its mirror image, about the negatives where both look poor, and upside down
     where neither C2 nor the sacrum is found; the surest reading is taken. A film without a recognisable spine gives
-    findings that say so, and no number. What cannot be trusted is withheld with its reason (spine.xray.withhold).
+    findings that say so, and no number; so does one that is far too small or too large. What cannot be trusted is
+    withheld with its reason (spine.xray.withhold).
 
     Args:
         series: the film.
@@ -81,10 +87,12 @@ def analyse_radiograph(
         limits: `osteophytes_are_trusted` (0 or 1) is read from it; None: the limits of resources/thresholds.json.
 
     Raises:
-        UnusableImage: the film is far too small or too large.
         ModelError: the network is another one.
     """
-    films = list(conform_film(series, settings.pixel_mm))
+    try:
+        films = list(conform_film(series, settings.pixel_mm))
+    except UnusableImage as fault:
+        return unused_film(UNUSED + str(fault).removeprefix(f"{series.slug}: ").rstrip("."))
     readings = [_read(film, runner, settings) for film in films]
     best = max(readings, key=lambda reading: reading.score)
     if not best.shows_spine or best.mean_prob < SURE_MEAN_PROB:
@@ -101,11 +109,11 @@ def analyse_radiograph(
     scene = draw_scene(best.kept, best.reasons, best.region, best.film.spacing.known)
     sizes = level_sizes(scene)
     spurs = bool((read_limits() if limits is None else limits)["osteophytes_are_trusted"])
-    names = _names_doubt(best) is None
+    names = best.names_doubt is None
     return XrayFindings(
         told_measurements(measure_film(scene, sizes), spurs, names),
         told_grades(grade_film(scene, sizes), spurs, names),
-        tuple(_flags(best, readings)),
+        tuple(_flags(series, best, readings)),
         tuple(_landmarks(best, spurs)),
         *_picture(best.film),
         *_plane(best.film),
@@ -113,7 +121,13 @@ def analyse_radiograph(
         facing=best.film.facing,
         negated=best.film.negated,
         runner=runner.name,
+        names_prob=round(best.names_prob, 4),
     )
+
+
+def unused_film(reason: str) -> XrayFindings:
+    """The findings of a film that was given and cannot be looked at: `reason` and no picture."""
+    return XrayFindings((), (), (reason,), (), np.zeros((0, 0), np.uint8), 1.0, "none", reason=reason)
 
 
 def _read(film: Film, runner: Runner, settings: XraySettings) -> Reading:
@@ -127,7 +141,13 @@ def _read(film: Film, runner: Runner, settings: XraySettings) -> Reading:
         marks, reasons = believable(chosen, region)
         kept[region] = marks, {**unsuited, **reasons}
     region = max(kept, key=lambda name: sum(mark.prob for mark in kept[name][0].values()))
-    return Reading(film, region, *kept[region])
+    marks, reasons = kept[region]
+    doubt = doubtful_names({plate.vertebra for plate in plates_of(marks, region)}, region)
+    margin = names_margin(heatmaps, marks, region, settings.pixel_mm)
+    prob = names_prob(margin, longest_step(marks, region), doubt is None, settings)
+    if doubt is None and prob < settings.names_prob_min:
+        doubt = f"the names of the levels are right with a probability of {prob:.2f} only: {NAMES_OFF}"
+    return Reading(film, region, marks, reasons, prob, doubt)
 
 
 def _refusal(series: Series, best: Reading) -> str | None:
@@ -136,9 +156,13 @@ def _refusal(series: Series, best: Reading) -> str | None:
     return None if best.shows_spine else NO_SPINE
 
 
-def _flags(best: Reading, readings: list[Reading]) -> Iterator[str]:
+def _flags(series: Series, best: Reading, readings: list[Reading]) -> Iterator[str]:
     if best.film.spacing.doubt:
         yield best.film.spacing.doubt.rstrip(".")
+    yield from header_flags(series.tags, best.region)
+    metal = metal_flag(best.film.canvas, best.kept, best.region, best.film.pixel_mm)
+    if metal is not None:
+        yield metal
     opposite = [
         reading.score
         for reading in readings
@@ -146,9 +170,8 @@ def _flags(best: Reading, readings: list[Reading]) -> Iterator[str]:
     ]
     if opposite and max(opposite) * CLEARLY > best.score:
         yield "which way the patient faces is doubtful: front and back may be exchanged in every number of the film"
-    doubt = _names_doubt(best)
-    if doubt is not None:
-        yield doubt
+    if best.names_doubt is not None:
+        yield best.names_doubt
     if best.film.negated:
         yield "the film is a negative of what its header says (bone dark) and was read turned over"
     if best.mean_prob < SURE_MEAN_PROB:
@@ -161,11 +184,6 @@ def _flags(best: Reading, readings: list[Reading]) -> Iterator[str]:
 def _is_anchored(best: Reading) -> bool:
     """Whether the vertebra that names are counted from is there."""
     return any(plate.vertebra == ANCHORS[best.region] for plate in plates_of(best.kept, best.region))
-
-
-def _names_doubt(best: Reading) -> str | None:
-    """Why the names of the levels may be wrong."""
-    return doubtful_names({plate.vertebra for plate in plates_of(best.kept, best.region)}, best.region)
 
 
 def _landmarks(best: Reading, osteophytes: bool) -> Iterator[FilmPoint]:

@@ -17,7 +17,7 @@ from spine.geometry import Array, unit
 from spine.xray.decode import Key, Landmark
 from spine.xray.expected import POINTS, read_sizes, vertebrae_of
 from spine.xray.landmarks import CORNERS, TIPS
-from spine.xray.plausible import in_place, plates_of
+from spine.xray.plausible import Plate, in_place, plates_of
 
 # Standard deviations that a place may be off before it costs half a natural logarithm of its peak. Choices.
 CHORD_SD, TILT_SD_DEG, SIDE_SD, GAP_SD = 0.18, 18.0, 0.35, 0.15  # log length; degrees; shares of the depth and of a gap
@@ -151,7 +151,7 @@ def _step(upper: PlateStates, lower: PlateStates, region: str, factor: float) ->
     depth_mm = (upper.depth_mm + lower.depth_mm) / 2
     aside = (way * front).sum(-1) / depth_mm
     down = way[..., 0] * -front[..., 1] + way[..., 1] * front[..., 0]
-    usual_mm = factor * _usual_gap_mm(upper, lower, region)
+    usual_mm = factor * usual_gap_mm(upper, lower, region)
     levels = max(usual_mm / depth_mm, 1.0)
     gap = (np.linalg.norm(way, axis=-1) - usual_mm) / (GAP_SD * (usual_mm / np.sqrt(levels) + depth_mm / 2))
     tilt = (upper.tilt_deg[:, None] - lower.tilt_deg[None]) / TILT_SD_DEG
@@ -167,7 +167,7 @@ def _number(plate: PlateStates, region: str) -> int:
     return 2 * vertebrae_of(region).index(plate.vertebra) + (plate.side == "inferior")
 
 
-def _usual_gap_mm(upper: PlateStates, lower: PlateStates, region: str) -> float:
+def usual_gap_mm(upper: PlateStates | Plate, lower: PlateStates | Plate, region: str) -> float:
     """Usual distance between two end plates: bodies and discs between them."""
     expected = read_sizes()["expected"][region]
     names = vertebrae_of(region)

@@ -19,6 +19,7 @@ OSTEOPHYTES = "osteophyte sizes of this network were found at a quarter of their
 NEEDS_OSTEOPHYTES = (
     "Kellgren's grade, Walraevens' total and the low disc with osteophyte need osteophyte sizes, which are withheld"
 )
+NAMES_OFF = "all names of the film may be one level too high or too low"
 DOUBTFUL_NAME = "which level this is is in doubt (see the flags of the film): withheld"
 OSTEOPHYTE_GRADES = ("lane_osteophytes", "walraevens_osteophyte")
 JOINT_GRADES = ("kellgren", "walraevens_total", "low_disc_with_osteophyte")
@@ -32,13 +33,12 @@ def doubtful_names(vertebrae: Collection[str], region: str) -> str | None:
         vertebrae: names of those with an end plate on the film.
         region: 'cervical' or 'lumbar'.
     """
-    off = "all names of the film may be one level too high or too low"
     if ANCHORS[region] not in vertebrae:
-        return f"{ANCHORS[region]} was not found on the film, so that levels could not be counted from it: {off}"
+        return f"{ANCHORS[region]} was not found on the film, so that levels could not be counted from it: {NAMES_OFF}"
     names = vertebrae_of(region)
     places = [names.index(vertebra) for vertebra in vertebrae]
     gaps = [name for name in names[min(places) : max(places)] if name not in vertebrae]
-    return f"{', '.join(gaps)} was not found between others on the film: {off}" if gaps else None
+    return f"{', '.join(gaps)} was not found between others on the film: {NAMES_OFF}" if gaps else None
 
 
 def told_measurements(measurements: Iterable[Measurement], osteophytes: bool, names: bool) -> tuple[Measurement, ...]:

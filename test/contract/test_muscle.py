@@ -87,6 +87,9 @@ class Drawn:
         answer = np.full((len(batch), len(AxialStructure), *batch.shape[2:]), 0.01, np.float32)
         rows, columns = np.indices(batch.shape[2:])
         for one, place in zip(batch, answer, strict=True):
+            if one.tobytes() not in self.known:  # a mirror image
+                place[...] = self(np.ascontiguousarray(one[None, ..., ::-1]))[0, ..., ::-1]
+                continue
             affine = self.stack.affine(self.known[one.tobytes()])
             lps = np.stack([0 * rows, rows, columns], -1) @ affine[:3, :3].T + affine[:3, 3]
             np.put_along_axis(place, drawn(lps)[0][None].astype(int), 0.94, 0)

@@ -11,16 +11,18 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from spine import pipeline
-from spine.errors import ModelError, UnusableImage
+from spine.errors import ModelError
 from spine.read import read_files, read_study
 from spine.resources import violations
 from spine.xray import analyse_radiograph
+from spine.xray.decode import REACH
 from spine.xray.landmarks import LANDMARKS
 from spine.xray.withhold import NEEDS_OSTEOPHYTES, OSTEOPHYTES
 
 ROOT = Path(__file__).parents[2]
 CASE = ROOT / "test" / "input" / "lumbar"
 RECORD = {"age_years": 52, "sex": "female", "indication": "cervical_radiculopathy", "levels_planned": ["C5/C6"]}
+BLOB = 2 * (REACH / 2) ** 2  # peaks as wide as the network is taught, in heatmap pixels squared
 EXTRAS = frozenset({"html", "fhir"})
 
 
@@ -38,7 +40,7 @@ class Told:
         down, back = np.mgrid[: answer.shape[2], : answer.shape[3]]
         for key, (row, column) in corners_mm().items() if self.calls == 1 else ():
             blob = (down - (row / 1.2 - 0.5)) ** 2 + (back - (column / 1.2 - 0.5)) ** 2
-            answer[0, LANDMARKS.index(key)] = 0.95 * np.exp(-blob / 8)
+            answer[0, LANDMARKS.index(key)] = 0.95 * np.exp(-blob / BLOB)
         return answer
 
 
@@ -157,13 +159,26 @@ def test_the_shipped_network_sees_no_spine_in_noise(case):
     assert (found.measurements, found.grades, found.flags) == ((), (), (found.reason,))
 
 
-def test_an_absurd_film_ends_the_case_with_one_sentence_and_no_output(tmp_path):
+@pytest.mark.parametrize("fault", ["absurd size", "damaged"])
+def test_a_film_that_cannot_be_used_is_said_and_the_mr_is_reported(fault, tmp_path):
     store_film(tmp_path / "film.mha", spacing=(9.0, 9.0))
+    if fault == "damaged":
+        (tmp_path / "film.mha").write_bytes((tmp_path / "film.mha").read_bytes()[:-100])
     image = next((CASE / "images" / "sagittal-spine-mri").iterdir())
-    with pytest.raises(UnusableImage, match="at most 1300 mm a side") as caught:
-        pipeline.run(lambda: read_files(image, xray=tmp_path / "film.mha"), models(), tmp_path / "out")
-    assert caught.value.exit_code == 2
-    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+    (tmp_path / "record.json").write_text(json.dumps(RECORD))
+    read = partial(read_files, image, xray=tmp_path / "film.mha", clinical=tmp_path / "record.json")
+    report = pipeline.run(read, models(), tmp_path / "out", extras=EXTRAS).report
+    reason = report["xray"]["not_measurable"]
+    assert reason.startswith("given but not used: ")
+    assert ("at most 1300 mm a side" in reason) is (fault == "absurd size")
+    assert [flag for flag in report["quality"]["flags"] if "xray" in flag] == [f"lateral-spine-xray: {reason}"]
+    assert report["levels"]
+    assert "xray.onnx" not in report["software"]["models"]
+    told = next(text for text in report["advice"]["caveats"] if text.startswith("C4/C5, next to the planned C5/C6"))
+    assert "film: nothing was measured on the X-ray that was given" in told
+    assert (
+        "The program also got an X-ray, but could not read it" in (tmp_path / "out" / "spine-report.html").read_text()
+    )
 
 
 @pytest.mark.parametrize("change", ["missing", "foreign"])

@@ -18,7 +18,8 @@ RAISED = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
 @pytest.fixture
 def stop():
     """A process that listens, with its own handlers put back afterwards."""
-    before = {number: signal.getsignal(number) for number in RAISED}
+    # A shell's background process is started with SIGINT ignored, and the software leaves an ignored signal alone.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in RAISED}
     listening = Stop(at_once=True)
     listening.listen()
     yield listening

@@ -290,7 +290,8 @@ def test_progression_without_dates_has_no_rates():
 @pytest.mark.parametrize(("height", "present"), [(5.9, False), (3.0, "disc height decreased"), (None, "not known")])
 def test_adjacent_segment_of_the_neck_trial(height, present):
     now = () if height is None else (Measurement("C5/C6", "disc_height_middle_mm", height, "mm"),)
-    found = fuse_findings(now, (), {}, SETTINGS, None, prior_report("C5/C6", 6.0, 2)).score["progression"]
+    grades = (Grade("C5/C6", "pfirrmann", 2, (0, 1, 0, 0, 0)),)
+    found = fuse_findings(now, grades, {}, SETTINGS, None, prior_report("C5/C6", 6.0, 2)).score["progression"]
     segment = found["levels"][0]["adjacent_segment_degeneration"]
     if present is False:
         assert segment["present"] is False

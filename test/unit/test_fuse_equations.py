@@ -245,7 +245,7 @@ def test_the_programmes_intercept_gives_the_local_rate(rate):
 @pytest.mark.parametrize(
     ("record", "told"),
     [
-        ({"odi_percent": 140}, "odi_percent is 140; a number from 0 to 100 is expected"),
+        ({"odi_percent": 140}, "odi_percent is 140; 0 or a percentage from 2 to 100"),
         ({"nrs_back": -1}, "nrs_back is -1"),
         ({"smoker": "yes"}, 'smoker is "yes"; true or false'),
         ({"age_years": float("nan")}, "age_years is nan"),

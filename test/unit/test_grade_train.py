@@ -9,17 +9,17 @@ torch = pytest.importorskip("torch")
 
 from lab.train.grade_data import BOTH, NO_LABEL, OF_T1, Table  # noqa: E402
 from lab.train.grade_network import (  # noqa: E402
-    SLIP_FEATURES,
+    SLIP,
     TARGETS,
     THRESHOLDS,
     Grader,
     Member,
     Recipe,
     Unpack,
-    columns_of,
     probabilities,
     standardiser,
 )
+from lab.train.grade_slip import CAP_MM, Slip, fit_slip  # noqa: E402
 from lab.train.grade_train import FIRST_RATIO, agreement, shifted, targets_of  # noqa: E402
 from spine.grade import decide  # noqa: E402
 from spine.grade.classes import CHANNELS, FLAGS, HEADS, MIYAZAKI, PFIRRMANN  # noqa: E402
@@ -81,10 +81,11 @@ def test_probabilities_are_in_order_and_sum_to_one():
 
 def test_graph_ignores_what_is_unknown():
     torch.manual_seed(0)
-    members = [Member(Recipe()).eval(), Member(Recipe(hidden=0, slip_alone=True)).eval()]
+    members = [Member(Recipe()).eval(), Member(Recipe(hidden=0)).eval()]
     ones = torch.ones(TARGETS)
     unpack = Unpack(torch.zeros(len(FEATURES)), torch.ones(len(FEATURES)))
-    grader = Grader(unpack, members, ones, 0 * ones, torch.tensor([0.1, 0.8, 0.1])).eval()
+    slip = Slip(torch.zeros(2, 2))
+    grader = Grader(unpack, members, slip, (ones, 0 * ones), torch.tensor([0.1, 0.8, 0.1])).eval()
     table = table_of(("spider_t2",) * 2, (1, 2))
     features = table.features.copy()
     features[1] = features[0]
@@ -96,16 +97,58 @@ def test_graph_ignores_what_is_unknown():
     np.testing.assert_allclose(answer[0], answer[1], atol=1e-6)
 
 
-def test_spondylolisthesis_sees_the_slip_alone():
+def slips(rows: tuple[tuple[float, float, float, float], ...]) -> torch.Tensor:
+    """Packed features with level, slip_mm, step_back and step_front alone."""
+    features = np.full((len(rows), len(FEATURES)), np.nan, np.float32)
+    features[:, [FEATURES.index(name) for name in ("level", "slip_mm", "step_back", "step_front")]] = rows
+    return torch.from_numpy(pack(features))
+
+
+def test_slip_is_the_larger_of_two_readings_by_hand():
+    nan = float("nan")
+    slip = Slip(torch.tensor([[-1.0, -2.0], [0.0, 0.0]]), slope=0.5, shift=-4.0, unknown=-3.5)
+    batch = slips(
+        (
+            (1, 4.0, 0.0, 0.0),  # rear corners 5 mm from usual, outlines 2 mm
+            (1, -1.0, 4.0, 2.0),  # outlines 5 mm
+            (1, -6.0, nan, 0.0),  # backward, 5 mm; one end of the outlines unknown
+            (6, 5.0, nan, nan),  # thoracic: 5 mm from another usual place
+            (1, 60.0, 0.0, 0.0),  # not believed: outlines, 2 mm
+            (1, 15.0, 0.0, 0.0),  # capped
+            (1, nan, nan, nan),
+        )
+    )
+    moved_mm, known = slip.moved(batch)
+    assert moved_mm[:6, 0].tolist() == pytest.approx([5, 5, 5, 5, 2, CAP_MM])
+    assert known[:, 0].tolist() == [1] * 6 + [0]
+    assert slip(batch)[:, 0].tolist() == pytest.approx([-1.5] * 4 + [-3.0, 0.0, -3.5])
+
+
+def test_slip_is_learnt_centred_and_unknown_is_the_share():
+    generator = np.random.default_rng(0)
+    usual = generator.normal(-1.0, 1.0, (200, 3))
+    usual[:20] += 7.0  # slipped
+    present = np.arange(200) < 20
+    batch = slips(tuple((2.0, *row) for row in usual))
+    slip = fit_slip(batch, present, np.ones(200, np.float32))
+    assert slip.usual_mm[0].tolist() == pytest.approx([-1.0, -1.0], abs=0.2)
+    told = slip(batch)[:, 0].numpy()
+    assert told[present].min() > told[~present].max()
+    assert torch.sigmoid(torch.tensor(slip.unknown)).item() == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="with and without"):
+        fit_slip(batch, np.zeros(200, np.bool_), np.ones(200, np.float32))
+
+
+def test_spondylolisthesis_is_told_by_the_slip_alone():
     torch.manual_seed(0)
-    member = Member(Recipe(slip_alone=True)).eval()
-    features = torch.randn(1, 2 * len(FEATURES))
-    other = torch.randn(1, 2 * len(FEATURES))
-    other[:, columns_of(SLIP_FEATURES)] = features[:, columns_of(SLIP_FEATURES)]
-    at = THRESHOLDS + 1 + FLAGS.index("spondylolisthesis")
-    first, second = (member(part)[0].detach().numpy() for part in (features, other))
-    assert first[at] == pytest.approx(second[at])
-    assert np.abs(first - second).max() > 0.1
+    ones = torch.ones(TARGETS)
+    unpack = Unpack(torch.zeros(len(FEATURES)), torch.ones(len(FEATURES)))
+    slip = Slip(torch.zeros(2, 2), slope=1.0, shift=-5.0)
+    grader = Grader(unpack, [Member(Recipe()).eval()], slip, (ones, 0 * ones), torch.tensor([0.1, 0.8, 0.1])).eval()
+    answer = grader(slips(((1, 5.0, 0.0, 0.0), (1, 0.0, 0.0, 0.0)))).detach().numpy()[:, :, 0, 0]
+    head = next(h for h in HEADS if h.name == "spondylolisthesis")
+    assert THRESHOLDS + 1 + FLAGS.index("spondylolisthesis") == SLIP
+    assert answer[:, head.start + 1] == pytest.approx([0.5, 1 / (1 + np.exp(5.0))], abs=1e-5)
 
 
 def test_standardiser_survives_features_that_nobody_has():

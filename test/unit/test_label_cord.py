@@ -84,3 +84,42 @@ def test_where_the_wall_touches_the_cord_the_wall_is_its_border():
 def test_without_a_canal_nothing_changes():
     empty = np.zeros(SHAPE, np.uint8)
     assert outline_cord(empty, np.zeros(SHAPE, np.float32), SPACING, SHAPE[1]) is empty
+
+
+def test_a_hole_in_the_canal_is_no_border():
+    cord, tube, image = drawn(0.5, 1.4)
+    start = poor_start(cord, tube)
+    start[6:9, 40:60, 28:31] = 0  # the network took the middle of the cord for something else
+    found = outline_cord(start, image, SPACING, SHAPE[1]) == Structure.CORD
+    assert dice(found, cord) > 0.93
+    assert found[7, 40:60, 29].all()
+
+
+def test_a_layer_of_fluid_thinner_than_the_blur_does_not_make_the_cord_thick():
+    _, back = across()
+    side = across()[0]
+    cord, _, _ = drawn(0.5, 1.4)
+    tube = np.square(side / 9.0) + np.square(back / 4.9) < 1  # 1.1 mm of fluid before and behind
+    image = np.where(cord, 0.5, np.where(tube, 1.4, 0.15))
+    image = ndimage.gaussian_filter(image, (0, 0.7, 0.7)).astype(np.float32)
+    start = np.where(tube, Structure.CANAL, 0).astype(np.uint8)
+    start[ndimage.binary_erosion(cord, np.ones((1, 3, 3), bool))] = Structure.CORD
+    found = outline_cord(start, image, SPACING, SHAPE[1]) == Structure.CORD
+    np.testing.assert_allclose(found[7].sum(1)[10:-10].mean() * SPACING[2], 2 * HALF_AP_MM, atol=0.5)
+
+
+def test_a_side_without_fluid_takes_the_radius_from_beside_it():
+    cord, tube, image = drawn(0.5, 1.4)
+    _, back = across()
+    void = np.broadcast_to(back < -2.0, SHAPE).copy() & tube & ~cord  # flow takes the signal before the cord
+    void[:, :54], void[:, 66:] = False, False
+    image[void] = 0.5
+    found = outline_cord(poor_start(cord, tube), image, SPACING, SHAPE[1]) == Structure.CORD
+    depth_mm = found[7].sum(1) * SPACING[2]
+    np.testing.assert_allclose(depth_mm[56:64].mean(), 2 * HALF_AP_MM, atol=0.8)  # the void draws the course
+
+
+def test_noise_alone_is_no_fluid():
+    cord, tube, image = drawn(0.5, 0.6, noise=0.1)
+    found = outline_cord(poor_start(cord, tube), image, SPACING, SHAPE[1])
+    assert not (found == Structure.CORD).any()

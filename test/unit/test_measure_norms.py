@@ -66,6 +66,8 @@ def test_stature_scales_the_mean():
         ("lumbar_lordosis_l1_s1_deg", "alignment", "T12"),
         ("body_wedge_deg", "L3", "no standard deviation"),
         ("disc_height_middle_mm", "C5/C6", "imaging method"),
+        ("body_height_posterior_mm", "C3", "outlines of bodies of the neck are unproven"),
+        ("canal_ap_diameter_mm", "C5/C6", "contradict each other"),
     ],
 )
 def test_no_z_where_the_definition_differs(name, subject, why):
@@ -74,6 +76,14 @@ def test_no_z_where_the_definition_differs(name, subject, why):
     assert found.percentile is None
     assert "no z-score" in found.reference
     assert why in found.reference
+
+
+def test_a_norm_that_another_source_contradicts_says_so():
+    # C5 pooled: canal 12.78 +- 1.17 in spine-generic, 11.2 in the other set
+    found = compare(value("canal_ap_diameter_mm", "C5", 12.78), {})
+    assert found.z == pytest.approx(0.0)
+    assert "another set of healthy adults" in found.reference
+    assert "another set" not in compare(value("canal_ap_diameter_mm", "C4", 12.78), {}).reference
 
 
 def test_nothing_to_compare():

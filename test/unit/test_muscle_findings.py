@@ -160,7 +160,14 @@ class Truth:
         self.known = {network_input(self.stack, n).tobytes(): n for n in range(len(self.stack))}
 
     def __call__(self, batch):
-        return np.stack([self.answer(self.known[one.tobytes()], one.shape[1:]) for one in batch])
+        return np.stack([self.of_one(one) for one in batch])
+
+    def of_one(self, one):
+        n = self.known.get(one.tobytes())
+        if n is None:  # a mirror image
+            one = np.ascontiguousarray(one[..., ::-1])
+            return self.answer(self.known[one.tobytes()], one.shape[1:])[..., ::-1]
+        return self.answer(n, one.shape[1:])
 
     def answer(self, n, shape):
         self.asked += 1

@@ -330,4 +330,5 @@ def test_a_slip_is_told_only_beyond_error_and_with_both_corners():
     assert is_slip(1, -6.0, -5.0)
     assert not is_slip(1, -4.0, -4.0)  # a rear corner that is rounder than the one below
     assert not is_slip(1, -6.0, 3.0)  # one corner outlined wrongly
-    assert is_slip(19, -3.5, -3.0)  # C6: no offset and no error are known
+    assert not is_slip(19, -3.5, -3.0)  # C6: within the error of necks
+    assert is_slip(19, -4.5, -4.0)

@@ -2,15 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lab.evaluate import quality_foreign as foreign
-from lab.evaluate import quality_tables
+from lab.evaluate import quality_silence, quality_tables
 from lab.evaluate.quality_cases import Sample, damaged, draw
-from lab.evaluate.quality_damage import DAMAGES
+from lab.evaluate.quality_damage import DAMAGES, RULED
 from lab.evaluate.quality_examine import BINS, on_grid, overlaps
 from lab.evaluate.quality_figures import draw_figures
 from lab.evaluate.quality_fit import DICE_FEATURES, SPINE_FEATURES, fit_quality, is_readable, refusal_threshold
@@ -147,3 +149,27 @@ def test_models_are_fitted_written_and_measured(tmp_path, monkeypatch):
     assert "| AUROC spine against no spine | 50 | 1.000 |" in table
     assert (tmp_path / "doubt.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "model" / "settings.json").read_text())["quality"]["file"] == "quality.json"
+
+
+@pytest.mark.parametrize("family", RULED)
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_damages_for_rules_keep_image_and_truth_together(family, strength):
+    given = sample(3)
+    image, truth = RULED[family](given.image, given.truth, strength, draw(family))
+    assert image.shape == truth.shape
+    assert not np.array_equal(image, given.image) or image.shape != given.image.shape
+    assert image[truth == 1].mean() > 1.5 * image[truth == 0].mean()
+    assert given.image.shape == (3, 128, 112)
+
+
+def test_the_study_of_silent_damages_counts_what_rules_tell():
+    settings = read_settings(MODEL)
+    smooth = [ndimage.gaussian_filter(draw(str(n)).normal(0, 1, (5, 200, 160)), (1, 4, 4)) for n in range(2)]
+    pictures = [replace(sample(5), name=str(n), image=300 + 2000 * field) for n, field in enumerate(smooth)]
+    rows = list(quality_silence.pieces(iter(pictures), settings))
+    text = quality_silence.table([*rows, {"source": "spacing", "damage": "both x 1.30", "told": ["with sex"]}])
+    assert "| made | none | 2 | 0 |" in text
+    for family in ("missing rows", "repeated rows", "moved slice"):
+        assert f"| made | {family} | 6 | 6 |" in text
+    assert "| made | two patients | 1 | 1 |" in text
+    assert "| spacing of SPIDER slices | both x 1.30 | 1 | 0; sex known: 1 |" in text

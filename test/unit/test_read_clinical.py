@@ -16,6 +16,13 @@ NUMBERS = {
     "odi_percent": (0, 100), "ndi_percent": (0, 100), "nrs_back": (0, 10), "nrs_leg": (0, 10), "nrs_neck": (0, 10),
     "nrs_arm": (0, 10), "eq5d_index": (-0.6, 1),
 }  # fmt: skip
+EXPECTED = {
+    **dict.fromkeys(("odi_percent", "ndi_percent"), "0 or a percentage from 2 to 100 (0.42 of 1 is to be given as 42)"),
+    **{
+        f"nrs_{part}": "a number from 0 to 10 (one of 0 to 100 is to be divided by 10)"
+        for part in ("back", "leg", "neck", "arm")
+    },
+}
 FLAGS = (
     "smoker", "previous_spine_surgery", "comorbidity", "sick_pension", "unemployed", "employed", "college_education",
 )  # fmt: skip
@@ -64,15 +71,26 @@ def test_the_full_record_and_the_empty_one(tmp_path):
 @pytest.mark.parametrize("field", NUMBERS)
 def test_numbers(tmp_path, field):
     low, high = NUMBERS[field]
+    expected = EXPECTED.get(field, f"a number from {low} to {high}")
     for value in (low, high, (low + high) / 2):
         assert read(tmp_path, {field: value})[0] == {field: value}
     for value in (low - 0.1, high + 0.1, 1e300, "7", True, [1], {}):
-        assert sentence(tmp_path, {field: value}) == (
-            f"{field} is {json.dumps(value)}; a number from {low} to {high} is expected."
-        )
-    assert sentence(tmp_path, f'{{"{field}": 1e999}}'.encode()) == (
-        f"{field} is Infinity; a number from {low} to {high} is expected."
-    )
+        assert sentence(tmp_path, {field: value}) == (f"{field} is {json.dumps(value)}; {expected} is expected.")
+    assert sentence(tmp_path, f'{{"{field}": 1e999}}'.encode()) == (f"{field} is Infinity; {expected} is expected.")
+
+
+@pytest.mark.parametrize("field", ["odi_percent", "ndi_percent"])
+def test_an_index_given_as_a_share_of_1_is_refused(tmp_path, field):
+    for share in (0.42, 1, 0.02, 1.99):
+        assert sentence(tmp_path, {field: share}) == f"{field} is {share:g}; {EXPECTED[field]} is expected."
+    for percent in (0, 2, 2.2, 42):
+        assert read(tmp_path, {field: percent}) == ({field: percent}, ())
+
+
+def test_pain_scores_of_another_scale(tmp_path):
+    assert sentence(tmp_path, {"nrs_leg": 65}) == f"nrs_leg is 65; {EXPECTED['nrs_leg']} is expected."
+    _, flags = read(tmp_path, {"nrs_leg": 0.65, "nrs_back": 0, "nrs_arm": 1})
+    assert flags == ("clinical record: nrs_leg is 0.65, less than 1 of 10: it may have been given as a share of 1",)
 
 
 @pytest.mark.parametrize("field", FLAGS)
@@ -108,7 +126,8 @@ def test_the_schema_knows_the_segments_of_the_anatomy():
 def test_the_sentence_and_the_schema_agree():
     for field, spec in load_schema(SCHEMA)["properties"].items():
         if "minimum" in spec:
-            assert spec["description"] == f"a number from {spec['minimum']} to {spec['maximum']}", field
+            stated = EXPECTED.get(field, f"a number from {spec['minimum']} to {spec['maximum']}")
+            assert spec["description"] == stated, field
         if "enum" in spec:
             assert spec["description"] == f"{', '.join(spec['enum'][:-1])} or {spec['enum'][-1]}", field
 

@@ -192,8 +192,13 @@ def test_the_wrong_modality_and_localisers(tmp_path):
     put(tmp_path / "ct", t0008_0060="CT")
     assert sentence(tmp_path / "ct") == "ct: the modality is CT; MR is expected."
     put(tmp_path / "mr")
-    assert sentence(tmp_path / "mr", xray=tmp_path / "mr") == (
-        "mr: the modality is MR; CR or DX or RF or RG or XA is expected."
+    assert read_files(tmp_path / "mr", xray=tmp_path / "mr").flags == (
+        "lateral-spine-xray: given but not used: the modality is MR; CR or DX or RF or RG or XA is expected",
+    )
+    (tmp_path / "peter").mkdir()
+    (tmp_path / "peter" / "pan.dcm").write_bytes(b"x" * 200)
+    assert read_files(tmp_path / "mr", axial=tmp_path / "peter").flags == (
+        "axial-t2-spine-mri: given but not used: one of its files is not a DICOM file",
     )
     put(tmp_path / "scout", t0008_0008="ORIGINAL\\PRIMARY\\LOCALIZER")
     assert sentence(tmp_path / "scout") == "scout: the image is a localiser; a diagnostic series is expected."

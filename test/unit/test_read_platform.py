@@ -259,7 +259,42 @@ def test_messages_name_the_socket_and_not_the_file(tmp_path):
     put(tmp_path, AXIAL)
     path = tmp_path / PATHS[AXIAL] / "axia-42.mha"
     path.write_bytes(path.read_bytes()[:-10])
-    assert sentence(tmp_path, UnreadableImage) == "images/axial-t2-spine-mri/<file>.mha: the file is truncated."
+    study = read_study(tmp_path)
+    assert study.flags == ("axial-t2-spine-mri: given but not used: the file is truncated",)
+    path = tmp_path / PATHS[SAGITTAL] / "sagi-42.mha"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert sentence(tmp_path, UnreadableImage) == "images/sagittal-spine-mri/<file>.mha: the file is truncated."
+
+
+@pytest.mark.parametrize("slug", [T1, AXIAL, XRAY])
+def test_a_series_beside_the_segmented_one_never_stops_the_case(tmp_path, slug):
+    """All optional sockets alike: listed and missing, damaged, of the wrong kind, or leading out of the folder."""
+    put(tmp_path, SAGITTAL)
+    list_inputs(tmp_path, item(SAGITTAL), item(slug))
+    folder = tmp_path / PATHS[slug]
+    said = []
+    for content in (None, b"no image", "link"):
+        if content == "link":
+            (folder / "a.mha").unlink()
+            (folder / "a.mha").symlink_to("/etc/hostname")
+        elif content is not None:
+            folder.mkdir(parents=True)
+            (folder / "a.mha").write_bytes(content)
+        study = read_study(tmp_path)
+        assert getattr(study, FIELDS[slug]) is None
+        assert study.sagittal is not None
+        assert study.flags == (f"{slug}: {study.unused[slug]}",)
+        said.append(study.unused[slug].removeprefix("given but not used: "))
+    assert said[0] == "the folder is missing; one .mha file in it is expected"
+    assert "damaged" in said[1] or "header" in said[1]
+    assert said[2] == "the path leads out of the input folder; a file in it is expected"
+
+
+def test_a_t1_that_is_segmented_itself_must_be_sound(tmp_path):
+    put(tmp_path, T1)
+    next((tmp_path / PATHS[T1]).iterdir()).write_bytes(b"no image")
+    with pytest.raises(InputError):
+        read_study(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["inputs.json", PATHS[CLINICAL], f"{PATHS[SAGITTAL]}/b.mha", PATHS[SAGITTAL]])

@@ -79,6 +79,27 @@ def test_anatomy(seed):
     assert 5 < area_cm2[AxialStructure.PSOAS] < 26
 
 
+def test_the_erector_reaches_to_the_front_beside_the_facets_and_the_multifidus_does_not():
+    plan = level_l45(3)
+    straight, dropped = (
+        rasterise_axial(replace(plan, muscles=replace(plan.muscles, drop=drop))).labels[0] for drop in (0.0, 1.5)
+    )
+    front = [np.nonzero(labels == AxialStructure.ERECTOR_SPINAE)[0].min() for labels in (straight, dropped)]
+    assert 0.9 * (front[0] - front[1]) == pytest.approx(1.5 * 7.0, abs=6.0)  # 7 mm in the table at L4/5
+    multifidus = [(labels == AxialStructure.MULTIFIDUS).sum() for labels in (straight, dropped)]
+    assert multifidus[1] == pytest.approx(multifidus[0], rel=0.03)
+
+
+def test_through_s1_there_are_body_sac_and_multifidus():
+    plan = level_l45(3)
+    pose = stack_pose(*level_point(plan.spine, -1.2))
+    labels = rasterise_axial(replace(plan, pose=pose)).labels[0]
+    area_cm2 = {s: (labels == s).sum() * 0.0081 for s in AxialStructure}
+    assert area_cm2[AxialStructure.BODY] > 3
+    assert area_cm2[AxialStructure.SAC] > 0.3
+    assert area_cm2[AxialStructure.MULTIFIDUS] > 3
+
+
 def test_fat_is_what_was_asked_for_and_stays_inside_the_compartment():
     lean, fatty = (rasterise_axial(level_l45(3, fat)) for fat in (0.02, 0.45))
     back = np.isin(lean.labels, BACK)

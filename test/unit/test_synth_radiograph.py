@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lab.synth.plan import Frame, SpinePlan
+from lab.synth.plan import Frame, SpinePlan, VertebraPlan
 from lab.synth.radiograph import Cast, cast, develop, render_film, sample_patient, visible_points
 from lab.synth.radiograph_bank import FAMILIES, generator
 from lab.synth.radiograph_beam import Beam, Shadows, bent, rotation_matrix, turned
@@ -70,16 +70,36 @@ def test_corners_are_where_wall_and_end_plate_meet(healthy: SpinePlan) -> None:
     assert corner(c5, upper=False, anterior=False) == pytest.approx((-7.0, 8.0))
 
 
-def test_the_tip_of_an_osteophyte_reaches_as_far_as_the_plan_says(healthy: SpinePlan) -> None:
+def _reach(vertebra: VertebraPlan, upper: bool, seed: int) -> float:
+    ridge = spur(vertebra, upper, seed)
+    return 0.0 if ridge is None else float(np.hypot(*np.subtract(ridge.tip, corner(vertebra, upper, True))))
+
+
+def test_the_larger_rim_reaches_as_far_as_the_plan_says_and_the_other_tells_nothing(healthy: SpinePlan) -> None:
     c5 = replace(healthy.vertebrae[19], osteophyte_anterior_mm=4.0)
-    ridge = spur(c5, True, seed=7)
+    reaches = np.array([[_reach(c5, upper, seed) for upper in (True, False)] for seed in range(60)])
+    np.testing.assert_allclose(reaches.max(1), 4.0)
+    assert 15 < (reaches[:, 0] > reaches[:, 1]).sum() < 45
+    smaller = reaches.min(1)
+    assert (smaller == 0).any()
+    assert smaller.std() > 0.8
+
+
+def test_an_osteophyte_ends_at_its_tip_and_follows_the_rim(healthy: SpinePlan) -> None:
+    c5 = replace(healthy.vertebrae[19], osteophyte_anterior_mm=4.0)
+    ridge = spur(c5, True, seed=7) or spur(c5, True, seed=8)
     assert ridge is not None
-    h, p = corner(c5, True, True)
-    assert np.hypot(ridge.tip[0] - h, ridge.tip[1] - p) == pytest.approx(4.0)
     along = np.subtract(ridge.tip, ridge.base) / np.hypot(*np.subtract(ridge.tip, ridge.base))
     at = np.array([ridge.tip + s * along for s in (-0.2, 0.2)], np.float32)
-    inside, outside = spur_field((np.zeros(2, np.float32), at[:, 0], at[:, 1]), ridge, c5.width_mm)
+    inside, outside = spur_field((np.zeros(2, np.float32), at[:, 0], at[:, 1]), ridge, c5.width_mm, c5.depth_mm)
     assert inside < 0 < outside  # the solid ends at the tip
+    # Seen from the side it is a beak: a millimetre behind its tip the beam meets more bone than in a needle.
+    u = np.arange(-8, 8, 0.05, dtype=np.float32)
+    near = np.float32(ridge.tip) - np.float32(1.0) * along.astype(np.float32)
+    line = spur_field((u, np.full_like(u, near[0]), np.full_like(u, near[1])), ridge, c5.width_mm, c5.depth_mm)
+    assert 0.05 * (line < 0).sum() > 2.5 * ridge.tip_radius_mm
+    assert line[0] > 0
+    assert line[-1] > 0
     assert spur(replace(c5, osteophyte_anterior_mm=0.3), True, 7) is None
 
 

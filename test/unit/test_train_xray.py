@@ -13,7 +13,7 @@ from lab.convert.xray_to_onnx import ShippedLandmarker
 from lab.synth.radiograph_bank import write_bank
 from lab.train import train_xray
 from lab.train.train_xray import film_loss, main, peak_mm
-from lab.train.xray_data import as_tensors, draw_example, kind_target, level_target
+from lab.train.xray_data import BLOB, SPUR_WEIGHT, as_tensors, draw_example, kind_target, level_target
 from lab.train.xray_network import GROUP_LEVEL_OF, GROUPS, KIND_OF, KINDS, LEVELS, Landmarker, heatmaps
 from spine.xray.landmarks import LANDMARKS
 
@@ -44,11 +44,26 @@ def test_a_blob_peaks_at_its_point() -> None:
     layer = kinds[KINDS.index("superior_anterior")]
     assert layer[20, 30] == pytest.approx(1.0)
     assert layer[35, 30] == pytest.approx(1.0)
-    assert layer[22, 30] == pytest.approx(np.exp(-0.5), abs=1e-5)  # two pixels away: one sigma
+    assert layer[22, 30] == pytest.approx(np.exp(-0.5 * (2 / BLOB) ** 2), abs=1e-5)  # two pixels away
     assert kinds.sum() == pytest.approx(layer.sum())
     assert weight[49, 29] == 0  # looks like a landmark but is none: nothing is asked
     seen[:] = False
     assert kind_target(points, seen, np.zeros((0, 2)), CANVAS)[0].max() == 0
+
+
+def test_large_osteophytes_count_more_than_corners_without_one() -> None:
+    points = _points(
+        C5_superior_anterior=(24.6, 36.6),
+        C5_superior_tip=(23.4, 31.8),
+        C6_superior_anterior=(54.6, 36.6),
+        C6_superior_tip=(54.6, 36.0),
+    )
+    weight = kind_target(points, np.isfinite(points).all(1), np.zeros((0, 2)), CANVAS)[1]
+    between, small, far = weight[20, 28], weight[45, 30], weight[5, 5]
+    assert between == SPUR_WEIGHT
+    assert small == far == 1.0
+    hidden = np.zeros(len(points), bool)
+    assert kind_target(points, hidden, np.zeros((0, 2)), CANVAS)[1].max() == 1.0
 
 
 def test_levels_own_the_cells_near_their_points() -> None:

@@ -4,20 +4,23 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from scipy import ndimage
 
-from spine.errors import UnusableImage
 from spine.read import read_files
 from spine.records import Grid, Series
 from spine.settings import XraySettings
 from spine.xray import analyse_radiograph
 from spine.xray.conform import conform_film, exposed, mirrored, negative, resample, scale
-from spine.xray.decode import landmark_sd_mm, read_peaks
+from spine.xray.decode import REACH, Landmark, landmark_sd_mm, read_peaks
 from spine.xray.expected import quoted, read_limits
 from spine.xray.landmarks import LANDMARKS
 from spine.xray.measure import ALIGNMENT
+from spine.xray.spacing import film_spacing
+from spine.xray.verdict import edge_ratio, metal_flag
 from spine.xray.withhold import BY_NAME, DOUBTFUL_NAME, NEEDS_OSTEOPHYTES, OSTEOPHYTES
 
-SETTINGS = XraySettings("x.onnx", "0" * 64, 0.6, 0.3, 0.4, 1.2, 0.5, 2.1)
+SETTINGS = XraySettings("x.onnx", "0" * 64, 0.6, 0.3, 0.4, 1.2, 0.5, 2.1, -2.0, 2.0, -10.0, 1.0, 0.8)
+BLOB = 2 * (REACH / 2) ** 2  # peaks as wide as the network is taught, in heatmap pixels squared
 IDENTITY = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)
 BODIES = ("C3", "C4", "C5", "C6", "C7")
 
@@ -68,7 +71,7 @@ class Told:
         down, back = np.mgrid[: answer.shape[2], : answer.shape[3]]
         for key, (row, column) in self.places.items():
             blob = (down - (row / 1.2 - 0.5)) ** 2 + (back - (column / 1.2 - 0.5)) ** 2
-            answer[0, LANDMARKS.index(key)] = sure * np.exp(-blob / 8)
+            answer[0, LANDMARKS.index(key)] = sure * np.exp(-blob / BLOB)
         return answer
 
 
@@ -195,7 +198,7 @@ def test_a_film_that_reads_better_upside_down_is_not_measured():
             down, back = np.mgrid[: answer.shape[2], : answer.shape[3]]
             for key, (row, column) in lone.items():
                 blob = (down - (row / 1.2 - 0.5)) ** 2 + (back - (column / 1.2 - 0.5)) ** 2
-                answer[0, LANDMARKS.index(key)] = self.prob * np.exp(-blob / 8)
+                answer[0, LANDMARKS.index(key)] = self.prob * np.exp(-blob / BLOB)
             return answer
 
     found = analyse_radiograph(series(drawn_film()), Unsure(), SETTINGS)
@@ -225,6 +228,11 @@ def test_without_a_pixel_size_angles_and_ratios_remain():
         ({"imager_pixel_spacing_mm": "0.5\\0.5"}, "detector", 16.0),
         ({"pixel_spacing_mm": "0.4\\0.4", "imager_pixel_spacing_mm": "0.5\\0.5"}, "patient", 12.8),
         ({"imager_pixel_spacing_mm": "0.5\\0.5", "magnification": "1.25"}, "patient", 12.8),
+        (
+            {"imager_pixel_spacing_mm": "0.5\\0.5", "source_detector_mm": "1500", "source_patient_mm": "1200"},
+            "patient",
+            12.8,
+        ),
         ({"pixel_spacing_mm": "0.5\\0.5"}, "detector", 16.0),
         ({"pixel_spacing_mm": "0.5\\0.5", "spacing_calibration": "FIDUCIAL"}, "patient", 16.0),
         ({}, "not stated", 16.0),
@@ -242,31 +250,83 @@ def test_in_which_plane_a_millimetre_holds(tags, plane, size):
             sure = 0.9 if self.calls == 1 else 0.0
             for key, (row, column) in scaled.items():
                 blob = (down - (row / 1.2 - 0.5)) ** 2 + (back - (column / 1.2 - 0.5)) ** 2
-                answer[0, LANDMARKS.index(key)] = sure * np.exp(-blob / 8)
+                answer[0, LANDMARKS.index(key)] = sure * np.exp(-blob / BLOB)
             return answer
 
     found = analyse_radiograph(series(drawn_film(), **tags), Scaled(), SETTINGS)
     assert found.pixel_plane == plane
     assert value(found, "C5", "body_ap_depth_mm") == pytest.approx(size, abs=0.05)
-    assert (found.doubt is None) == (plane == "patient" and "magnification" not in tags)
+    corrected = {"magnification", "source_detector_mm"} & set(tags)
+    assert (found.doubt is None) == (plane == "patient" and not corrected)
+    assert not corrected or "which ends at the table" in found.doubt
     assert found.landmarks[0].pixel[0] == pytest.approx(60.0 * size / 16 / step - 0.5, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"pixel_spacing_mm": "0.5\\0.5", "imager_pixel_spacing_mm": "0.4\\0.4"},  # larger than the detector's
+        {"pixel_spacing_mm": "0.2\\0.2", "imager_pixel_spacing_mm": "0.5\\0.5"},
+        {"imager_pixel_spacing_mm": "0.5\\0.5", "magnification": "1.6", "source_detector_mm": "1500",
+         "source_patient_mm": "1250"},
+        {"pixel_spacing_mm": "0.48\\0.48", "imager_pixel_spacing_mm": "0.5\\0.5", "magnification": "1.5"},
+    ],
+)  # fmt: skip
+def test_a_pixel_size_that_contradicts_itself_is_said(tags):
+    spacing = film_spacing(series(drawn_film(), **tags), (0.5, 0.5))
+    assert spacing.doubt.startswith("What the header says of the pixel size contradicts itself (")
 
 
 @pytest.mark.parametrize("shape", [(1, 400), (400, 1), (63, 300)])
 def test_films_with_too_few_pixels_are_refused(shape):
-    with pytest.raises(UnusableImage, match="at least 64 pixels and 60 mm a side are expected"):
-        analyse_radiograph(series(np.random.default_rng(0).normal(size=shape)), Told(), SETTINGS)
+    found = analyse_radiograph(series(np.random.default_rng(0).normal(size=shape)), Told(), SETTINGS)
+    assert "at least 64 pixels and 60 mm a side are expected" in found.reason
+    assert found.picture.size == 0
 
 
-def test_absurd_sizes_are_refused_in_one_sentence():
-    with pytest.raises(UnusableImage) as caught:
-        analyse_radiograph(series(drawn_film(), (20.0, 20.0)), Told(), SETTINGS)
-    assert str(caught.value) == (
-        "lateral-spine-xray: the radiograph has 280 x 480 pixels, 5600 x 9600 mm with pixels of 20 x 20 mm; at most "
-        "1300 mm a side and nearly square pixels are expected."
+def test_absurd_sizes_are_said_in_one_sentence_and_nothing_is_measured():
+    found = analyse_radiograph(series(drawn_film(), (20.0, 20.0)), Told(), SETTINGS)
+    assert found.reason == (
+        "given but not used: the radiograph has 280 x 480 pixels, 5600 x 9600 mm with pixels of 20 x 20 mm; at most "
+        "1300 mm a side and nearly square pixels are expected"
     )
-    with pytest.raises(UnusableImage, match="nearly square"):
-        analyse_radiograph(series(drawn_film(), (0.3, 1.5)), Told(), SETTINGS)
+    assert (found.measurements, found.grades, found.flags) == ((), (), (found.reason,))
+    assert "nearly square" in analyse_radiograph(series(drawn_film(), (0.3, 1.5)), Told(), SETTINGS).reason
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ({"body_part": "CHEST"}, "the header says body part CHEST, the film was read as the cervical spine"),
+        ({"body_part": "LSPINE"}, "the header says body part LSPINE"),
+        ({"view_position": "RLO"}, "the header says that this is an oblique view (RLO)"),
+        ({"body_part": "CSPINE", "view_position": "LL"}, None),
+    ],
+)
+def test_a_header_that_contradicts_the_film_is_said(tags, told):
+    found = analyse_radiograph(series(drawn_film(), **tags), Told(), SETTINGS)
+    said = [flag for flag in found.flags if flag.startswith("the header says")]
+    assert [flag.startswith(str(told)) for flag in said] == ([] if told is None else [True])
+
+
+def neck_with(plate):
+    """Smooth structure as of bone and soft tissue, with or without a bright, sharply bounded plate before C5 and C6."""
+    rows, columns = 400, 233
+    canvas = ndimage.gaussian_filter(np.random.default_rng(4).normal(size=(rows, columns)), 4)
+    canvas = 0.5 + 0.1 * canvas / canvas.std()
+    if plate:
+        canvas[180:260, 82:86] = 1.3
+    return canvas.astype(np.float32)
+
+
+def test_metal_over_the_bodies_is_told_by_its_edges():
+    marks = {key: Landmark(place, 0.9, 0.5) for key, place in neck_mm().items()}
+    flag = metal_flag(neck_with(True), marks, "cervical", 0.6)
+    assert flag.startswith("there may be metal over the bodies (edges ")
+    assert metal_flag(neck_with(False), marks, "cervical", 0.6) is None
+    few = {key: mark for key, mark in marks.items() if key == ("C2", "inferior_anterior")}
+    assert edge_ratio(neck_with(True), few, 0.6) is None
+    assert edge_ratio(np.zeros((400, 233), np.float32), marks, 0.6) is None
 
 
 def test_values_that_are_no_numbers_do_no_harm():
@@ -337,14 +397,14 @@ def test_mirror_and_negative_are_their_own_inverse():
 def test_peaks_between_pixels_are_found_and_weak_ones_are_not():
     heatmaps = np.zeros((len(LANDMARKS), 60, 50), np.float32)
     down, back = np.mgrid[:60, :50]
-    heatmaps[0] = 0.8 * np.exp(-((down - 20.3) ** 2 + (back - 30.6) ** 2) / 8)
-    heatmaps[1] = 0.29 * np.exp(-((down - 20) ** 2 + (back - 30) ** 2) / 8)
-    heatmaps[2] = 0.8 * np.exp(-((down - 55) ** 2 + (back - 45) ** 2) / 8)  # beyond the film
+    heatmaps[0] = 0.8 * np.exp(-((down - 20.3) ** 2 + (back - 30.6) ** 2) / BLOB)
+    heatmaps[1] = 0.29 * np.exp(-((down - 20) ** 2 + (back - 30) ** 2) / BLOB)
+    heatmaps[2] = 0.8 * np.exp(-((down - 55) ** 2 + (back - 45) ** 2) / BLOB)  # beyond the film
     found = read_peaks(heatmaps, (90, 80), SETTINGS)
     assert set(found) == {LANDMARKS[0], LANDMARKS[1]}
     assert [mark.prob < SETTINGS.visible_prob_min for mark in found[LANDMARKS[1]]] == [True]
     mark = found[LANDMARKS[0]][0]
-    assert mark.place_mm == pytest.approx(((20.3 + 0.5) * 1.2, (30.6 + 0.5) * 1.2), abs=0.05)
+    assert mark.place_mm == pytest.approx(((20.3 + 0.5) * 1.2, (30.6 + 0.5) * 1.2), abs=0.08)
     assert mark.prob == pytest.approx(0.8, abs=0.05)
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from spine.errors import UnreadableImage, UnusableImage
 from spine.read import read_files
 from spine.xray.conform import conform_film
 from spine.xray.spacing import film_spacing
 
 CR_CLASS, DX_CLASS = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1"
+XRAY = "lateral-spine-xray"
 SAGITTAL = (0, 1, 0, 0, 0, -1)  # columns to the back, rows to the feet
 
 
@@ -92,12 +92,21 @@ def test_films_in_two_and_three_dimensions_are_one(mr, tmp_path):
 def test_colour_and_several_frames_are_refused(mr, film, tmp_path):
     colour = sitk.GetImageFromArray(np.zeros((160, 120, 3), np.uint8), isVector=True)
     sitk.WriteImage(colour, str(tmp_path / "colour.mha"))
-    with pytest.raises(UnusableImage, match="a voxel has 3 values"):
-        read_files(mr, xray=tmp_path / "colour.mha")
+    assert "a voxel has 3 values" in read_files(mr, xray=tmp_path / "colour.mha").unused[XRAY]
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 160, 120), np.uint8)), str(tmp_path / "cine.mha"))
-    with pytest.raises(UnusableImage, match="the radiograph has 4 slices; one is expected"):
-        read_files(mr, xray=tmp_path / "cine.mha")
-    with pytest.raises((UnusableImage, UnreadableImage)):
-        read_files(mr, xray=film(NumberOfFrames=3))
-    with pytest.raises(UnusableImage, match="the modality is MR"):
-        read_files(mr, xray=film(Modality="MR"))
+    told = read_files(mr, xray=tmp_path / "cine.mha").unused[XRAY]
+    assert told == "given but not used: the radiograph has 4 slices; one is expected"
+    assert read_files(mr, xray=film(NumberOfFrames=3)).xray is None
+    assert "the modality is MR" in read_files(mr, xray=film(Modality="MR")).unused[XRAY]
+
+
+def test_what_a_header_says_of_view_part_and_distances_is_kept(mr, film):
+    path = film(
+        BodyPartExamined="CSPINE", ViewPosition="LL", DistanceSourceToDetector=1500, DistanceSourceToPatient=1250
+    )
+    tags = read_files(mr, xray=path).xray.tags
+    kept = {name: tags[name] for name in ("body_part", "view_position", "source_detector_mm", "source_patient_mm")}
+    assert kept == {
+        "body_part": "CSPINE", "view_position": "LL", "source_detector_mm": "1500.0", "source_patient_mm": "1250.0",
+    }  # fmt: skip
+    assert "body_part" not in read_files(mr, xray=film(BodyPartExamined="ANNA")).xray.tags

@@ -36,6 +36,7 @@ PROGRESSION = {
         level("L2/L3", {"not_measurable": "x"}, {"not_measurable": "x"}),
     ],
     "same_levels": "levels are compared by name; the names were not in doubt in the earlier study",
+    "same_person": {"bodies": 5, "depth_change_mm": 0.62, "height_change_mm": -0.2, "note": "x"},
 }
 
 
@@ -52,14 +53,16 @@ def test_the_likelihood_stands_beside_its_baseline_and_threshold(make_full_case)
 
 def test_changes_since_an_earlier_study(make_full_case):
     report = document(make_full_case(), {}, {"progression": PROGRESSION})
-    change, compared = accelerated_lines(report, read_words("en"))[-2:]
+    change, compared, person = accelerated_lines(report, read_words("en"))[-3:]
     minus = "\N{MINUS SIGN}"
     assert change == (
         f"Since the earlier study (2.0 years): L4/L5 disc height {minus}3.0 mm (90 % interval {minus}4.4 to {minus}1.6)"
         "; L4/L5 Pfirrmann 3 to 4 (probability of an increase 0.80)."
     )
     assert compared.startswith("Compared in both studies: height of 2 discs, Pfirrmann grade of 2;")
-    assert "naar 4" in accelerated_lines(report, read_words("nl"))[-2]
+    assert person.startswith("Same person: the sizes of 5 vertebral bodies agree within the measurement error")
+    assert f"(depth +0.6 mm, height {minus}0.2 mm)" in person
+    assert "naar 4" in accelerated_lines(report, read_words("nl"))[-3]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -70,6 +73,7 @@ def test_no_change_no_time_doubtful_names_and_the_same_image(make_full_case, lan
         "interval_years": {"not_measurable": "x"},
         "levels": PROGRESSION["levels"][1:],
         "same_levels": "levels are compared by name, and the names of the earlier study were in doubt: no sacrum",
+        "same_person": {"not_measurable": "too few bodies"},
     }
     lines = accelerated_lines(document(make_full_case(), {}, {"progression": quiet}), words)
     assert words.say("report.change_nothing") in lines[-3]

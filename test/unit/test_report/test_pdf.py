@@ -14,9 +14,11 @@ from pypdf import PdfReader
 from spine.records import Advice, Grade, Measurement, Numbering
 from spine.report import compose_report, names
 from spine.report.compose import report_document
+from spine.report.further import NONE_FURTHER
 from spine.report.outcome_view import missing_lines
-from spine.report.pdf import render_pdf
+from spine.report.pdf import _physicians_pages, render_pdf
 from spine.report.picture import draw_picture
+from spine.report.sheet import PAGE
 from spine.report.words import read_words
 
 HOSTILE = "<b>&amp;\x00\u202e</para> \ud800 {count} %s \U0001f9b4 " + "W" * 3000
@@ -59,6 +61,31 @@ def test_any_number_of_levels_fits_two_to_four_pages(make_full_case, count, lowe
     assert len(pdf) < 1_500_000
     first = reader.pages[0].extract_text()
     assert all(disc.level in first for disc in case.spine.discs)
+
+
+def test_a_few_lines_never_get_a_page_of_their_own(make_full_case):
+    """Where the physician's pages end in a page that is nearly empty, they are set tighter."""
+    case = make_full_case()
+    words, picture = read_words("en"), draw_picture(case.volume, case.spine)
+    for count in range(2, 40, 2):
+        advice = replace(case.findings.advice, caveats=tuple(f"Caveat {n} of many." for n in range(count)))
+        document = report_document(*case.but(findings=replace(case.findings, advice=advice)).arguments())
+        loose = _physicians_pages(document, picture, words, NONE_FURTHER, tight=False)
+        if loose.page > 2:
+            break
+    assert loose.y > 0.7 * PAGE[1]
+    found = pages(render_pdf(document, picture))
+    assert len(found) == 4
+    assert f"Caveat {count - 1} of many." in found[1]
+    assert "Methods and versions" in found[1]
+
+
+def test_a_long_warning_is_not_cut(make_full_case):
+    case = make_full_case()
+    document = report_document(*case.arguments())
+    document["quality"]["flags"] = [f"the image is wrong in place {n} of very many places" for n in range(20)]
+    first = pages(render_pdf(document, draw_picture(case.volume, case.spine)))[0]
+    assert "in place 19 of very many places. The findings below may be wrong." in first
 
 
 def test_nothing_found_is_said_to_physician_and_patient(make_case):

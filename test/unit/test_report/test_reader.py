@@ -20,7 +20,7 @@ from spine.report.html_view import level_parts, shown_percentile
 from spine.report.patient_view import patient_sections
 from spine.report.pdf import render_pdf
 from spine.report.picture import draw_picture
-from spine.report.quality_view import doubt_line, image_doubts, quality_lines
+from spine.report.quality_view import doubt_lines, image_doubts, quality_lines
 from spine.report.summary import summary_lines
 from spine.report.words import read_words
 from spine.resources import RESOURCES
@@ -81,7 +81,9 @@ def test_the_wear_of_a_neck_is_told_on_miyazakis_scale(make_case):
     case = make_case(8, 16)  # T2 to C3
     worn = [Grade(level, "pfirrmann", 4, (0, 0, 0, 1, 0), 1.0) for level in ("T1/T2", "C5/C6")]
     document = with_findings(case, *worn)
-    assert "Pfirrmann 4 or 5 at T1/T2; Miyazaki 4 or 5 at C5/C6" in summary_lines(document)[1]
+    # grades of the neck are unproven: none is a finding of page 1
+    assert "Pfirrmann 4 or 5 at T1/T2." in summary_lines(document)[1]
+    assert "C5/C6" not in summary_lines(document)[1]
     assert findings_table(document, EN).header[1] == "Pfirrmann / Miyazaki (prob.)"
     neck = {**document, "levels": [level for level in document["levels"] if level["level"].startswith("C")]}
     assert findings_table(neck, EN).header[1] == "Miyazaki (prob.)"
@@ -152,17 +154,28 @@ def test_every_flag_of_a_doubtful_image_is_known_and_put_at_the_head(make_full_c
     flags = [f"{slug}: {text} than in the cases learnt from" for pair in UNUSUAL.values() for text in pair if text]
     flags += answer_flags(0.5, {"disc": 0.5}, limits)
     document = report_document(*case.arguments())
-    assert doubt_line(document, EN) == ""
+    assert doubt_lines(document, EN) == []
     level_flags = ["no disc was found between L1 and L2", "L1/L2: L1 and L2 lie 14 mm apart"]
     document["quality"]["flags"] = [*flags, "part_without_signal", "one_slice", *level_flags]
     assert len(image_doubts(document)) == len(flags) + 1
-    assert "the outlines are doubtful: predicted Dice 0.50; Part of the image holds no signal" in doubt_line(
-        document, EN
-    )
+    (line,) = doubt_lines(document, EN)
+    assert "the outlines are doubtful: predicted Dice 0.50; Part of the image holds no signal" in line
     assert EN.say("patient.image_heading") in patient_text(document)
     pages = PdfReader(io.BytesIO(render_pdf(document, draw_picture(case.volume, case.spine)))).pages
     assert "Take care, the images or the outlines are doubtful" in " ".join(pages[0].extract_text().split())
     assert len(pages) <= 4
+
+
+def test_a_doubt_whose_images_or_record_it_is_stands_on_the_first_page(make_full_case):
+    case = make_full_case()
+    stranger = "Check the patient: the earlier report is taken for another person's: it states the sex female."
+    advice = replace(case.findings.advice, caveats=("Models fitted elsewhere.", stranger))
+    document = report_document(*case.but(findings=replace(case.findings, advice=advice)).arguments())
+    assert doubt_lines(document, EN) == [stranger]
+    pages = PdfReader(io.BytesIO(render_pdf(document, draw_picture(case.volume, case.spine)))).pages
+    first = " ".join(pages[0].extract_text().split())
+    assert stranger in first
+    assert "Models fitted elsewhere" not in first
 
 
 def test_quality_lines_are_sentences_without_names_of_variables(make_full_case):

@@ -9,6 +9,7 @@ from spine.records import FilmPoint, Grade, Measurement, Series, XrayFindings
 from spine.report import compose_report
 from spine.report.compose import report_document
 from spine.report.patient_view import patient_sections
+from spine.report.quality_view import doubt_lines
 from spine.report.words import read_words
 from spine.report.xray_view import film_page, film_picture, xray_object
 from spine.resources import violations
@@ -97,7 +98,7 @@ def test_the_page_tells_values_intervals_and_reasons(with_film, language):
     assert {cell.text for cell in levels.rows[1][1:]} == {"n.m."}
     assert bodies.rows[0][0].text == "C5"
     assert alignment.rows[0][1].text == "n.m."
-    assert sum(HIDDEN in note for note in page.notes) == 1
+    assert sum(words.told(HIDDEN) in note for note in page.notes) == 1
 
 
 def test_nothing_within_its_error_is_marked(with_film):
@@ -199,3 +200,26 @@ def test_many_reasons_are_cut_into_notes_that_a_page_prints_whole(with_film):
     notes = film_page(document, read_words("en")).notes
     assert all(f"eason {n} reason" in " ".join(notes) for n in range(4, 8))
     assert all(len(note) < 600 for note in notes)
+
+
+@pytest.mark.parametrize(("operated", "found"), [(True, True), (False, True), (True, False)])
+def test_an_earlier_operation_goes_with_what_a_film_tells(with_film, operated, found):
+    case = with_film(findings() if found else findings(**NOTHING))
+    study = replace(case.study, clinical={**(case.study.clinical or {}), "previous_spine_surgery": operated})
+    flags = report_document(*case.but(study=study).arguments())["quality"]["flags"]
+    told = [flag for flag in flags if flag.startswith("lateral-spine-xray: the record tells of an earlier operation")]
+    assert len(told) == (operated and found)
+
+
+def test_a_film_that_could_not_be_used_has_a_reason_and_no_page(with_film):
+    reason = "given but not used: the file is truncated"
+    unused = XrayFindings((), (), (reason,), (), np.zeros((0, 0), np.uint8), 1.0, "none", reason=reason)
+    document = report_document(*with_film(unused).arguments())
+    assert document["xray"] == {"not_measurable": reason}
+    assert doubt_lines(document, read_words("en")) == [f"Lateral-spine-xray: {reason}."]
+    assert doubt_lines(document, read_words("nl")) == [
+        "Lateral-spine-xray: meegegeven maar niet gebruikt: het bestand is afgekapt."
+    ]
+    assert film_picture(unused) is None
+    words = [" ".join(section.paragraphs) for section in patient_sections(document, read_words("en"))]
+    assert any(read_words("en").say("patient.xray_none") in text for text in words)
