@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
+
+import numpy as np
 
 from spine.anatomy import VERTEBRA_NAMES
 from spine.records import Measurement
@@ -72,7 +73,7 @@ def compare_bodies(measurements: Sequence[Measurement], prior_report: Mapping[st
     count = min(map(len, changes))
     if count < FEWEST_BODIES:
         return {"not_measurable": UNCHECKED.format(count=count, least=FEWEST_BODIES)}
-    middle = [median(differences) for differences in changes]
+    middle = [float(np.median(differences)) for differences in changes]
     depth, height = (round(value, 2) for value in middle)
     found = {"bodies": count, "depth_change_mm": depth, "height_change_mm": height}
     if sum((value / error) ** 2 for value, error in zip(middle, ERRORS_MM.values(), strict=True)) <= LARGEST:

@@ -29,6 +29,7 @@ NO_LUMBAR = (
     "muscle is measured at L3/L4, L4/L5 and L5/S1, none of which is in the sagittal series; other muscles, "
     "those of the neck too, are not learnt"
 )
+LEVEL_NAME = "name"  # structure of a doubt about the name of a level
 SEEN_STRUCTURES = (None, "vertebra", "disc")  # a doubt about one of these makes the level of a slice doubtful
 
 
@@ -67,7 +68,7 @@ def measure_muscles(
     found = {level: _withheld(level, doubts) or slices for level, slices in find_levels(stack, levels, volume).items()}
     wanted = {one.index for slices in found.values() if not isinstance(slices, str) for one in slices}
     outlines = segment_slices(stack, sorted(wanted), runner)
-    result = MuscleFindings(runner=runner.name if wanted else "", flags=_doubts(stack, levels, axial))
+    result = MuscleFindings(runner=runner.name if wanted else "", flags=_doubts(stack, levels, axial, doubts))
     elsewhere = _misplaced(found, outlines, sections)
     if elsewhere is not None:
         return replace(result, flags=(*result.flags, f"{axial.slug}: {elsewhere}"), reason=elsewhere)
@@ -110,9 +111,10 @@ def _withheld(level: str, doubts: Sequence[Doubt]) -> str | None:
     return None
 
 
-def _doubts(stack: AxialStack, levels: LabelledSpine, axial: Series) -> tuple[str, ...]:
+def _doubts(stack: AxialStack, levels: LabelledSpine, axial: Series, doubts: Sequence[Doubt]) -> tuple[str, ...]:
     flags = [f"{axial.slug}: {flag}" for flag in stack.flags]
-    if levels.numbering.doubt is not None:
+    named = [d for d in doubts if d.structure == LEVEL_NAME and d.subject in (None, *MEASURED_LEVELS)]
+    if levels.numbering.doubt is not None or named:
         flags.append(f"{axial.slug}: the levels of its slices are as doubtful as those of the sagittal series")
     return tuple(flags)
 

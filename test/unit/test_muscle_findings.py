@@ -367,6 +367,8 @@ def test_doubts_of_the_sagittal_series_are_carried_on():
     volume, spine = labelled(of, doubt="no anchor in view")
     flags = measure_muscles(series, spine, volume, Truth(series, of), SETTINGS).flags
     assert any("as doubtful as those of the sagittal series" in flag for flag in flags)
+    misnamed = found(series, of, doubts=(Doubt("L4/L5", "name", "counted across a break"),))
+    assert any("as doubtful as those of the sagittal series" in flag for flag in misnamed.flags)
 
 
 def test_an_unsure_outline_is_not_measured():
