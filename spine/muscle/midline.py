@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +86,9 @@ def agreed_midlines(
 
 
 def _middle(lines: Sequence[Midline]) -> Midline:
-    row = median(line.row for line in lines)
-    return Midline(row, median(line.column_at(row) for line in lines), median(line.turn_deg for line in lines))
+    row = float(np.median([line.row for line in lines]))
+    across = float(np.median([line.column_at(row) for line in lines]))
+    return Midline(row, across, float(np.median([line.turn_deg for line in lines])))
 
 
 def _agree(one: Midline, other: Midline, pixel_mm: float) -> bool:
