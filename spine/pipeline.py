@@ -25,6 +25,7 @@ from spine.quality import (
     judge_quality,
     judge_sizes,
     read_quality,
+    stated_numbering,
     withhold_grades,
     withhold_measurements,
 )
@@ -146,7 +147,7 @@ def run(
         spine = label_levels(segmentation, volume)
         mask = restore(spine, segmentation, volume)
     with clock("judge"):
-        quality = judge_quality(study.primary, volume, segmentation, spine, models.quality, models.read_again)
+        quality, spine = _judge(study, volume, segmentation, spine, models)
     with clock("measure"):
         found = measure_levels(spine, volume, study.clinical)
         quality = judge_sizes(quality, found, study.clinical)
@@ -176,6 +177,14 @@ def run(
     with clock("write"):
         write_outputs(report, mask, study, output_dir, objects)
     return report
+
+
+def _judge(
+    study: Study, volume: Volume, segmentation: Segmentation, spine: LabelledSpine, models: Models
+) -> tuple[Quality, LabelledSpine]:
+    """How far the answer can be trusted, and `spine` with what that says of its numbering."""
+    quality = judge_quality(study.primary, volume, segmentation, spine, models.quality, models.read_again)
+    return quality, replace(spine, numbering=stated_numbering(spine.numbering, quality.doubts))
 
 
 def _flagged(quality: Quality, graded: tuple[Grade, ...]) -> Quality:

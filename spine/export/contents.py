@@ -13,6 +13,7 @@ from spine.resources import load_schema
 TEXTS = "texts/en.json"  # the objects are in English
 MISSING = "not_measurable"
 FIRST_PFIRRMANN = 1  # grade of the first of its probabilities
+UNPROVEN = "grades of the neck are unproven and are told in the report only"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def places(report: Mapping[str, Any]) -> Iterator[Place]:
     """The places of spine-degeneration-report.json: discs and vertebrae from the lowest up, then the whole spine."""
     spine, canal = code("structures", "spine"), code("structures", "canal")
     for level in report["levels"]:
-        findings = tuple(_finding(name, grade) for name, grade in level["grades"].items())
+        findings = tuple(_finding(name, grade, level["level"]) for name, grade in level["grades"].items())
         structure, site = structure_code(level["disc_label"]), code("levels", level["level"])
         yield Place(level["level"], site, structure, level["disc_label"], level["measurements"], findings)
     for vertebra in report["vertebrae"]:
@@ -88,13 +89,16 @@ def _degeneration(accelerated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]
     }
 
 
-def _finding(name: str, grade: Mapping[str, Any]) -> Finding:
+def _finding(name: str, grade: Mapping[str, Any], level: str) -> Finding:
     """One grade object of the report.
 
-    Of a Modic change only its presence is passed on: the image does not tell its type (see spine.grade.evidence).
+    Grades of the neck were never checked on patients, and a record system has no place for that: it gets none. Of
+    a Modic change only its presence is passed on: the image does not tell its type (see spine.grade.evidence).
     """
     if MISSING in grade:
         return Finding(name, None, missing=grade[MISSING])
+    if level.startswith("C"):
+        return Finding(name, None, missing=UNPROVEN)
     answer, probabilities = grade["grade"], grade["probabilities"]
     if name == "pfirrmann":
         return Finding(name, answer, probabilities[answer - FIRST_PFIRRMANN] if probabilities else None)

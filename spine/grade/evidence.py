@@ -40,7 +40,8 @@ BOTH_CONTRASTS = (
     "frequency; types 1 and 3 are too rare in the data (4 and 5 discs) to be checked"
 )
 FEW = {
-    "spondylolisthesis": "learnt from 22 positive discs; where no slip can be measured the probability is their share",
+    "spondylolisthesis": "learnt from 22 positive discs; without a slip it rests on the step of the outlines, "
+    "without either it is their share",
     "herniation": "learnt from about 40 positive discs of single slices",
     "stenosis": "learnt from boxes drawn on single mid-sagittal slices of one hospital",
 }

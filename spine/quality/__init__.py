@@ -1,6 +1,7 @@
 """Between label and measure: is this a spine, how good is the answer, and which findings must be withheld."""
 
 from spine.quality.learnt import QualityModel, read_quality
+from spine.quality.naming import stated_numbering
 from spine.quality.verdict import judge_quality, judge_sizes
 from spine.quality.withhold import withhold_grades, withhold_measurements
 
@@ -9,6 +10,7 @@ __all__ = [
     "judge_quality",
     "judge_sizes",
     "read_quality",
+    "stated_numbering",
     "withhold_grades",
     "withhold_measurements",
 ]

@@ -14,7 +14,7 @@ from spine.measure.norms import compare
 from spine.quality import judge_sizes, withhold_grades, withhold_measurements
 from spine.quality.blank import blank_doubts
 from spine.quality.learnt import Logistic
-from spine.quality.naming import NAME, name_doubts
+from spine.quality.naming import NAME, name_doubts, stated_numbering
 from spine.quality.order import order_doubts
 from spine.quality.orientation import TURNS, middle_slice, orientation_doubt
 from spine.quality.rules import anatomy_doubts, anatomy_flags, distance_doubts
@@ -295,7 +295,7 @@ def test_names_beyond_a_break_are_doubtful(method, doubtful):
     spine = spine_of(method=method, doubt="Two neighbouring bodies lie far apart.")
     found = name_doubts(spine, [BREAK])
     assert [d.subject for d in found] == doubtful
-    assert {d.structure for d in found} == {NAME}
+    assert {d.structure for d in found} == ({NAME} if doubtful == [None] else {None})
 
 
 def test_a_doubt_of_the_numbering_concerns_every_name():
@@ -308,10 +308,21 @@ def test_a_doubtful_name_loses_its_norm_and_keeps_its_value():
     compared = compare(Measurement("L3", "body_height_posterior_mm", 30.0, "mm", reference="wall to wall"), {})
     sound = compare(Measurement("L5", "body_height_posterior_mm", 30.0, "mm", reference="wall to wall"), {})
     assert None not in (compared.z, sound.z)
-    kept = withhold_measurements([compared, sound], name_doubts(spine_of(), [BREAK]))
+    kept = withhold_measurements([compared, sound], [Doubt("L3", NAME, "no anchor is in view")])
     assert (kept[0].value, kept[0].z, kept[0].percentile) == (30.0, None, None)
-    assert kept[0].reference.startswith("wall to wall; no norm: the name of the level is doubtful, counted across")
+    assert kept[0].reference.startswith("wall to wall; no norm: the name of the level is doubtful, no anchor")
     assert kept[1] == sound
+
+
+def test_beyond_a_break_nothing_is_told_and_the_numbering_says_so():
+    doubts = name_doubts(spine_of(), [BREAK])
+    given = [Measurement(level, "canal_ap_diameter_mm", 12.0, "mm") for level in ("L3", "L5")]
+    assert [m.value for m in withhold_measurements(given, doubts)] == [None, 12.0]
+    [upper, lower] = withhold_grades([Grade(level, "pfirrmann", 3) for level in ("L2/L3", "L5/S1")], doubts, ())
+    assert (upper.grade, lower.grade) == (None, 3)
+    assert (upper.not_measurable or "").startswith("counted across a break: L3 and L4 lie")
+    assert stated_numbering(spine_of().numbering, doubts).doubt is not None
+    assert stated_numbering(spine_of().numbering, ()).doubt is None
 
 
 # --- words and slips -------------------------------------------------------------------------------------------------
