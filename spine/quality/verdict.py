@@ -25,6 +25,7 @@ from spine.quality.seams import seam_doubts
 from spine.quality.sizes import scale_doubts
 from spine.quality.spacing import SIZES_IMPLAUSIBLE, size_doubts, slice_spacing_doubts, spacing_doubts
 from spine.quality.thresholds import read_thresholds
+from spine.quality.withhold import withhold_measurements
 from spine.records import Doubt, LabelledSpine, Measurement, Quality, Segmentation, Series, Volume
 
 EXPECTED = "a sagittal MR series of the spine is expected"
@@ -131,7 +132,8 @@ def judge_sizes(
 
     `clinical` is the clinical record: stature or sex, if known, move what is usual.
     """
-    found = implausible_sizes(measurements, clinical)
+    # A canal whose outline is doubtful says nothing of the spacing, nor does anything else that is withheld.
+    found = implausible_sizes(withhold_measurements(measurements, quality.doubts), clinical)
     if not found:
         return quality
     return replace(quality, flags=(SIZES_IMPLAUSIBLE, *quality.flags), doubts=(*quality.doubts, *found))
