@@ -2,11 +2,11 @@
 
     python -m lab.evaluate.run_xray --model model --n 110 --out docs/xray
     python -m lab.evaluate.run_xray --model model --again                  # tables from cases.json, no film is read
-    python -m lab.evaluate.run_xray --model model --n 20 --calibrate       # error model from the validation family
+    python -m lab.evaluate.run_xray --model model --n 60 --calibrate       # doubt from the validation family
 
 Every figure is of synthetic films: no real radiograph was at hand. Half of the films are stored mirrored, a tenth
 negated. Writes cases.json (every film), table.md (derived from it alone, and put into the model card) and films.png;
---calibrate writes the error model's four numbers into the settings.
+--calibrate writes what the settings say of doubt: four numbers of a landmark's error, four of a film's names.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from lab.evaluate.figures import fill
 from lab.evaluate.xray_films import Film, draw_film, read_film
+from lab.evaluate.xray_names import Named, fit_names, named_readings
 from lab.evaluate.xray_table import GRADES, GROSS_MM, MEASURES, Cases, found_points, table
 from lab.synth.radiograph_bank import REGIONS
 from spine.runners import Runner, open_runner
@@ -54,7 +55,7 @@ def main() -> None:
         write_tables(json.loads((args.out / "cases.json").read_text(encoding="utf-8")), args.model, args.out)
         return
     if args.calibrate:
-        calibrate(args.model, args.n, args.store)
+        calibrate(args.model, args.n, args.store, args.workers)
         return
     args.out.mkdir(parents=True, exist_ok=True)
     cases: Cases = []
@@ -142,24 +143,38 @@ def side_by_side(pictures: list[Image.Image]) -> Image.Image:
     return out
 
 
-def calibrate(model: Path, count: int, store: Path | None) -> None:
-    """Fit `spine.xray.decode.landmark_sd_mm` on the validation family (maximum likelihood), for the settings."""
-    file, (runner, settings) = model / "settings.json", open_network(model)
-    films = [film for region in REGIONS for film in in_order_of_size("val", region, count, store)]
+def calibrate(model: Path, count: int, store: Path | None, workers: int) -> None:
+    """Fit what the settings say of doubt on the validation family: the error of a landmark, and the names of a film."""
+    file = model / "settings.json"
+    with ProcessPoolExecutor(workers) as pool:
+        read = list(pool.map(partial(read_validation, model, count, store), REGIONS))
+    marks = np.concatenate([marks for marks, _ in read])
+    names = [one for _, readings in read for one in readings]
+    fitted = dict(zip(ERROR_NAMES, fit_error(marks[:, 0], marks[:, 1], marks[:, 2:]), strict=True))
+    data = json.loads(file.read_text(encoding="utf-8"))
+    new = {name: round(value, 3) for name, value in fitted.items()} | fit_names(names)
+    data["xray"].update(new)
+    file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    wrong, films = sum(not one.right for one in names), len({one.film for one in names})
+    print(f"{new} from {len(marks)} points and {len(names)} readings of {films} films, {wrong} of them named wrongly")
+
+
+def read_validation(
+    model: Path, count: int, store: Path | None, region: str
+) -> tuple[NDArray[np.float64], list[Named]]:
+    """((n, 4) peak, spread, error down and back of each landmark found near its place, film mm; names of readings)."""
+    runner, settings = open_network(model)
     bare = replace(settings, error_floor_mm=0.0, error_doubt_mm=0.0, error_spread=1.0, spread_mm=0.0)
-    peaks, spreads, errors = [], [], []
-    for film in tqdm(films, mininterval=30):
+    marks: list[list[float]] = []
+    names: list[Named] = []
+    for film in tqdm(in_order_of_size("val", region, count, store), desc=region, mininterval=30):
+        names += named_readings(film, runner, settings)
         case = read_film(film, runner, bare)
         for _, mark in found_points([case]):
             if float(np.hypot(*mark["error_mm"])) < GROSS_MM:
-                peaks.append(mark["prob"])
-                spreads.append(mark["said_mm"] * case["magnification"])
-                errors.append(np.array(mark["error_mm"]) * case["magnification"])
-    fitted = fit_error(np.array(peaks), np.array(spreads), np.array(errors))
-    data = json.loads(file.read_text(encoding="utf-8"))
-    data["xray"].update({name: round(value, 3) for name, value in zip(ERROR_NAMES, fitted, strict=True)})
-    file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    print(dict(zip(ERROR_NAMES, np.round(fitted, 3), strict=True)), f"from {len(peaks)} points")
+                film_mm = np.array([mark["said_mm"], *mark["error_mm"]]) * case["magnification"]
+                marks.append([mark["prob"], *film_mm])
+    return np.array(marks), names
 
 
 def fit_error(

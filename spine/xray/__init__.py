@@ -23,13 +23,13 @@ from spine.xray.expected import POINTS, read_limits
 from spine.xray.grade import grade_film
 from spine.xray.landmarks import LANDMARKS, TIPS
 from spine.xray.measure import level_sizes, measure_film
-from spine.xray.names import longest_step, names_margin, names_prob
+from spine.xray.names import Evidence, longest_step, names_margin, names_prob
 from spine.xray.plausible import believable, plates_of
 from spine.xray.scene import draw_scene
 from spine.xray.verdict import header_flags, metal_flag
 from spine.xray.withhold import ANCHORS, NAMES_OFF, OSTEOPHYTES, doubtful_names, told_grades, told_measurements
 
-__all__ = ["analyse_radiograph", "unused_film"]
+__all__ = ["Reading", "analyse_radiograph", "surest_reading", "unused_film"]
 
 FEWEST_PLATES = 4  # end plates, of two vertebrae at least: fewer are no spine
 SURE_MEAN_PROB = 0.5  # mean peak below which a reading is looked at in the negative too, and flagged
@@ -50,6 +50,7 @@ class Reading:
     region: str
     kept: Mapping[Key, Landmark]
     reasons: Mapping[Key, str]
+    evidence: Evidence  # for the names
     names_prob: float  # that the names are right
     names_doubt: str | None  # why they may be wrong
 
@@ -93,11 +94,7 @@ def analyse_radiograph(
         films = list(conform_film(series, settings.pixel_mm))
     except UnusableImage as fault:
         return unused_film(UNUSED + str(fault).removeprefix(f"{series.slug}: ").rstrip("."))
-    readings = [_read(film, runner, settings) for film in films]
-    best = max(readings, key=lambda reading: reading.score)
-    if not best.shows_spine or best.mean_prob < SURE_MEAN_PROB:
-        readings += [_read(negative(film), runner, settings) for film in films]
-        best = max(readings, key=lambda reading: reading.score)
+    best, readings = surest_reading(films, runner, settings)
     reason = _refusal(series, best)
     if reason is None and not _is_anchored(best):
         over = [_read(upturned(film), runner, settings) for film in (best.film, mirrored(best.film))]
@@ -125,6 +122,16 @@ def analyse_radiograph(
     )
 
 
+def surest_reading(films: list[Film], runner: Runner, settings: XraySettings) -> tuple[Reading, list[Reading]]:
+    """The reading of the highest score and all that were tried: also the negatives of `films` where these look poor."""
+    readings = [_read(film, runner, settings) for film in films]
+    best = max(readings, key=lambda reading: reading.score)
+    if not best.shows_spine or best.mean_prob < SURE_MEAN_PROB:
+        readings += [_read(negative(film), runner, settings) for film in films]
+        best = max(readings, key=lambda reading: reading.score)
+    return best, readings
+
+
 def unused_film(reason: str) -> XrayFindings:
     """The findings of a film that was given and cannot be looked at: `reason` and no picture."""
     return XrayFindings((), (), (reason,), (), np.zeros((0, 0), np.uint8), 1.0, "none", reason=reason)
@@ -144,10 +151,11 @@ def _read(film: Film, runner: Runner, settings: XraySettings) -> Reading:
     marks, reasons = kept[region]
     doubt = doubtful_names({plate.vertebra for plate in plates_of(marks, region)}, region)
     margin = names_margin(heatmaps, marks, region, settings.pixel_mm)
-    prob = names_prob(margin, longest_step(marks, region), doubt is None, settings)
+    evidence = Evidence(margin, longest_step(marks, region), doubt is None)
+    prob = names_prob(evidence, settings)
     if doubt is None and prob < settings.names_prob_min:
         doubt = f"the names of the levels are right with a probability of {prob:.2f} only: {NAMES_OFF}"
-    return Reading(film, region, marks, reasons, prob, doubt)
+    return Reading(film, region, marks, reasons, evidence, prob, doubt)
 
 
 def _refusal(series: Series, best: Reading) -> str | None:

@@ -8,6 +8,7 @@ a vertebra was passed over, and all that lie above it are a level off: then one 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +23,15 @@ from spine.xray.plausible import PLATES, plates_of
 
 NOTHING = 0.02  # peaks below this are noise and speak for nothing
 SHIFTS = (-1, 1)  # levels up and down
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for the names of a film."""
+
+    margin: float  # what `names_margin` gives
+    step: float  # what `longest_step` gives
+    counted: bool  # names can be counted from C2 or the sacrum without a gap (spine.xray.withhold)
 
 
 def names_margin(heatmaps: NDArray[np.float32], kept: Mapping[Key, Landmark], region: str, pixel_mm: float) -> float:
@@ -72,15 +82,13 @@ def longest_step(kept: Mapping[Key, Landmark], region: str) -> float:
     return float(np.log(max(ratios) / np.median(ratios))) if len(ratios) > 1 else 0.0
 
 
-def names_prob(margin: float, step: float, counted: bool, settings: XraySettings) -> float:
+def names_prob(evidence: Evidence, settings: XraySettings) -> float:
     """Probability that no vertebra's name is a level off, by a logistic model fitted on synthetic films.
 
     Args:
-        margin: what `names_margin` gives.
-        step: what `longest_step` gives.
-        counted: whether names can be counted from C2 or the sacrum without a gap (spine.xray.withhold).
-        settings: group `xray`.
+        evidence: of the film.
+        settings: group `xray`; fitted by lab.evaluate.xray_names.
     """
-    logit = settings.names_bias + settings.names_margin * margin + settings.names_counted * counted
-    logit += settings.names_step * step
+    logit = settings.names_bias + settings.names_margin * evidence.margin + settings.names_counted * evidence.counted
+    logit += settings.names_step * evidence.step
     return float(1.0 / (1.0 + np.exp(-logit)))

@@ -14,7 +14,7 @@ from spine.xray import analyse_radiograph
 from spine.xray.decode import Landmark
 from spine.xray.expected import read_sizes
 from spine.xray.landmarks import CORNERS, LANDMARKS
-from spine.xray.names import NOTHING, longest_step, names_margin, names_prob
+from spine.xray.names import NOTHING, Evidence, longest_step, names_margin, names_prob
 from spine.xray.withhold import NAMES_OFF
 
 ROOT = Path(__file__).parents[2]
@@ -53,10 +53,12 @@ def test_corners_at_the_edge_of_the_map_and_none_at_all_give_a_number():
 
 
 def test_the_probability_is_logistic_and_rises_with_margin_and_anchor():
-    assert names_prob(1.0, 0.0, False, SETTINGS) == pytest.approx(0.5)
-    assert names_prob(1.0, 0.0, True, SETTINGS) == pytest.approx(1 / (1 + np.exp(-1.0)))
-    assert names_prob(1.0, 0.1, True, SETTINGS) == pytest.approx(0.5)
-    rising = [names_prob(*given, SETTINGS) for given in ((2.0, 0.1, False), (2.0, 0.1, True), (3.0, 0.1, True))]
+    assert names_prob(Evidence(1.0, 0.0, False), SETTINGS) == pytest.approx(0.5)
+    assert names_prob(Evidence(1.0, 0.0, True), SETTINGS) == pytest.approx(1 / (1 + np.exp(-1.0)))
+    assert names_prob(Evidence(1.0, 0.1, True), SETTINGS) == pytest.approx(0.5)
+    rising = [
+        names_prob(Evidence(*given), SETTINGS) for given in ((2.0, 0.1, False), (2.0, 0.1, True), (3.0, 0.1, True))
+    ]
     assert rising == sorted(rising)
 
 
