@@ -15,6 +15,7 @@ from spine.report.values import clean_text, grade_object, is_missing, measuremen
 from spine.report.words import Words
 
 NO_FILM = "no X-ray was given"
+NOT_JUDGED = "how sure the names of the levels are was not judged"
 ALIGNMENT = "xray alignment"
 AROUND_MM = 35.0  # of the film shown around the outermost landmarks
 # Columns: name -> decimals. One that holds nothing at any level is left out; the reasons stand below the tables.
@@ -64,6 +65,7 @@ def xray_object(film: XrayFindings | None) -> dict[str, Any]:
         "doubt": clean_text(film.doubt) if film.doubt else "none",
         "runner": clean_text(film.runner),
         "flags": [clean_text(flag) for flag in film.flags],
+        "names_prob": missing(NOT_JUDGED) if film.names_prob is None else rounded(film.names_prob),
         "levels": [
             {"level": level, "measurements": measured[level], "grades": grades.get(level, {})}
             for level in reversed(levels)
@@ -286,7 +288,23 @@ def _is_marked(name: str, found: Document) -> bool:
 def _grade(found: Document | None, words: Words) -> FilmCell:
     if found is None or is_missing(found):
         return FilmCell(ABSENT)
-    return FilmCell(str(found["grade"]), words.number(found["confidence"], 2), _is_probable(found, 2))
+    low, high, prob = _likely_run(found["probabilities"])
+    text = str(low) if low == high else f"{low}-{high}"
+    return FilmCell(text, words.number(prob, 2), _is_probable(found, 2))
+
+
+def _likely_run(probabilities: Sequence[float]) -> tuple[int, int, float]:
+    """(lowest, highest, probability) of the shortest run of grades that is more likely than not, of such the likeliest.
+
+    Grade 1 with 0.38 beside grade 0 with 0.36 says '0-1, 0.74', not '1'. `probabilities`: of the grades from 0 up.
+    """
+    count = len(probabilities)
+    runs = (
+        (low, low + length - 1, sum(probabilities[low : low + length]))
+        for length in range(1, count + 1)
+        for low in range(count - length + 1)
+    )
+    return min((run for run in runs if run[2] >= MARKED_PROB), key=lambda run: (run[1] - run[0], -run[2]))
 
 
 def _is_probable(found: Document, lowest: int) -> bool:

@@ -82,6 +82,8 @@ def test_the_document_lists_from_the_lowest_up_and_leaves_nothing_null():
     assert xray["levels"][0]["grades"]["kellgren"] == {"not_measurable": HIDDEN}
     assert xray["landmarks"][-1] == {"vertebra": "C7", "point": "superior_anterior", "not_measurable": "not seen"}
     assert xray["landmarks"][0]["row"] == 40.0
+    assert "not judged" in xray["names_prob"]["not_measurable"]
+    assert xray_object(replace(findings(), names_prob=0.97))["names_prob"] == 0.97
     assert xray_object(None) == {"not_measurable": "no X-ray was given"}
     assert xray_object(findings(**NOTHING)) == {"not_measurable": "no spine seen"}
 
@@ -115,6 +117,24 @@ def test_nothing_within_its_error_is_marked(with_film):
         columns = [words.say(f"xray.columns.{name}") for name in ("disc_height_loss_percent", "kellgren")]
         marked.append([page.tables[0].rows[0][page.tables[0].header.index(name)].marked for name in columns])
     assert marked == [[False, False], [True, True]]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "text", "prob"),
+    [
+        ((0.1, 0.6, 0.2, 0.1, 0.0), "1", 0.6),
+        ((0.28, 0.38, 0.25, 0.09, 0.0), "0-1", 0.66),
+        ((0.33, 0.1, 0.1, 0.1, 0.37), "2-4", 0.57),
+    ],
+)
+def test_a_grade_less_likely_than_not_is_told_as_a_run_of_grades(with_film, probabilities, text, prob):
+    words, film = read_words("en"), findings()
+    best = int(np.argmax(probabilities))
+    graded = Grade("C5/C6", "kellgren", best, probabilities, probabilities[best])
+    document = report_document(*with_film(replace(film, grades=(graded, *film.grades[1:]))).arguments())
+    levels = film_page(document, words).tables[0]
+    cell = levels.rows[0][levels.header.index(words.say("xray.columns.kellgren"))]
+    assert (cell.text, cell.beside) == (text, words.number(prob, 2))
 
 
 def test_a_plan_for_levels_that_no_image_shows_is_flagged(with_film):
