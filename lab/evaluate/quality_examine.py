@@ -15,7 +15,7 @@ from spine.conform import conform_study
 from spine.errors import SpineError
 from spine.label import label_levels
 from spine.measure import measure_levels
-from spine.quality.answer import answer_features
+from spine.quality.central import case_features
 from spine.quality.confidence import group_probabilities
 from spine.quality.image import image_features
 from spine.quality.learnt import GROUPS
@@ -56,9 +56,9 @@ def examine(sample: Sample, segmenter: Runner, settings: Settings) -> dict[str, 
         return answer, label_levels(answer, other)
 
     segmentation, spine = read(volume)
-    row["features"] = _rounded({**image, **answer_features(segmentation, spine, volume)})
+    row["features"] = _rounded(case_features(image, volume, segmentation, spine))
     row["refused"] = "" if spine.vertebrae else "no vertebral body was recognised"
-    row["flags"] = rule_flags(study.primary, volume, spine, image["noise"])
+    row["flags"] = rule_flags(study.primary, volume, spine, row["features"]["noise"])
     if is_turned(sample) and spine.vertebrae:
         row["turned"] = {turn: _rounded(found) for turn, found in turned_features(volume, segmentation, read).items()}
     row["numbering_doubted"] = spine.numbering.doubt is not None

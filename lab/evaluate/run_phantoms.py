@@ -95,15 +95,17 @@ def labelled(phantom: Phantom) -> LabelledSpine:
     return LabelledSpine(mask, structures, tuple(vertebrae), tuple(discs), Numbering("sacrum", 1.0, (), None))
 
 
-def volume_of(shape: tuple[int, int, int], oblique: bool = False) -> Volume:
+def volume_of(
+    shape: tuple[int, int, int], oblique: bool = False, spacing_mm: tuple[float, float, float] = SPACING_MM
+) -> Volume:
     """An empty image; `oblique` turns it in the patient."""
     axes = rotation(*(OBLIQUE_DEG if oblique else (0.0, 0.0, 0.0)))  # rows left, up, back in (left, down, back)
     lps = np.stack([axes[0], -axes[1], axes[2]])[:, [0, 2, 1]] * (1.0, 1.0, -1.0)
     affine = np.eye(4)
-    affine[:3, :3] = lps.T * SPACING_MM
-    grid = Grid(shape, SPACING_MM, (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    affine[:3, :3] = lps.T * spacing_mm
+    grid = Grid(shape, spacing_mm, (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
     flips = (False, False, False)
-    return Volume(np.full(shape, 0.5, np.float32), SPACING_MM, shape, affine, grid, (0, 1, 2), flips)
+    return Volume(np.full(shape, 0.5, np.float32), spacing_mm, shape, affine, grid, (0, 1, 2), flips)
 
 
 def values_of(measurements: tuple[Measurement, ...]) -> Values:

@@ -13,7 +13,16 @@ from spine.grade.evidence import Place, evidence_of
 from spine.grade.features import FEATURES
 from spine.grade.inputs import Prepared, prepare_levels
 from spine.grade.modic import find_change
-from spine.grade.neck import BY_RULE, NECK_REASON, flag_by_rule, in_neck, tempered, undecided
+from spine.grade.neck import (
+    BY_RULE,
+    NECK_REASON,
+    THORACIC_REASON,
+    above_graded,
+    flag_by_rule,
+    in_neck,
+    tempered,
+    undecided,
+)
 from spine.grade.patch import FLUID_BRIGHT_RATIO
 from spine.grade.second import UNLIKE
 from spine.records import Grade, LabelledSpine, Measurement, Series, Volume
@@ -51,8 +60,8 @@ def grade_levels(
     places = dict(zip(prepared.levels, _places(prepared, measurements), strict=True))
     grades: list[Grade] = []
     for disc in spine.discs:
-        if disc.level in prepared.refused:
-            reason = prepared.refused[disc.level]
+        reason = prepared.refused.get(disc.level, THORACIC_REASON if above_graded(disc.level) else None)
+        if reason is not None:
             grades += [Grade(disc.level, head.name, None, not_measurable=reason) for head in HEADS]
         else:
             told = _neck_grade if in_neck(disc.level) else _grade

@@ -1,4 +1,6 @@
-"""Grades of the neck: what rules and features that do not depend on size can say without one graded neck.
+"""Grades above the levels that graded discs were at hand of (L5/S1 to T9/T10): little in the neck, none below it.
+
+In the neck: what rules and features that do not depend on size can say without one graded neck.
 
 Pfirrmann becomes Miyazaki's grade (same five steps; Miyazaki 2008, 10.1097/BRS.0b013e31817f2a1b), told by a part of
 the network that was fitted on lumbar discs with ratios alone, where one grade stands out. Stenosis is Kang's grade 1 or
@@ -19,6 +21,8 @@ from spine.grade.classes import PFIRRMANN
 from spine.records import Measurement
 
 NECK_REASON = "no cervical grades to learn from (end plates, Modic, herniation, bulging and narrowing of the neck)"
+THORACIC_REASON = "no graded discs between T1/T2 and T8/T9 to learn from"
+HIGHEST_GRADED = "T9/T10"  # of SPIDER's graded discs: 36 at T10/T11, 7 here, none above
 BY_RULE = ("spondylolisthesis", "stenosis")
 # Logits of the lumbar discs are shrunk by this: the step to the neck was never checked. A choice.
 TEMPER = 0.6
@@ -46,6 +50,11 @@ RULE_SAID = (
 def in_neck(level: str) -> bool:
     """Whether a disc is one of C2/C3 to C7/T1."""
     return disc_label(level) - DISC_OFFSET >= C7_LABEL
+
+
+def above_graded(level: str) -> bool:
+    """Whether a disc is one of T1/T2 to T8/T9, of which no graded one was at hand."""
+    return not in_neck(level) and disc_label(level) > disc_label(HIGHEST_GRADED)
 
 
 def tempered(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,8 +18,12 @@ MAX_GROWTH = 0.3
 UNKNOWN_SPREAD = 0.6  # relative spread that fewer than three bodies are credited with
 
 
-def answer_features(segmentation: Segmentation, spine: LabelledSpine, volume: Volume) -> dict[str, float]:
-    """Name -> value; shares and probabilities 0..1, spreads relative, `bend_deg` in degrees, `pitch_mm` in mm.
+def answer_features(
+    segmentation: Segmentation, spine: LabelledSpine, volume: Volume, central: slice = slice(None)
+) -> dict[str, float]:
+    """Name -> value; what counts voxels looks at the slices `central`, what tells of geometry at all of them.
+
+    Shares and probabilities 0..1, spreads relative, `bend_deg` in degrees, `pitch_mm` in mm.
 
     `margin`: mean of the largest minus the second largest probability over found voxels; `entropy`: mean Shannon
     entropy over its maximum there; `unsure_share`: voxels of the image without a class above UNSURE_PROB;
@@ -28,13 +32,13 @@ def answer_features(segmentation: Segmentation, spine: LabelledSpine, volume: Vo
     the distance from body to canal, relative to the pitch; `growth`: of the log size of the bodies per level downward;
     `sacrum_above`: size of the sacrum above the middle of the bodies over that of the bodies, at most 1.
     """
-    found = segmentation.structures > 0
-    kept = spine.structures > 0
+    found = segmentation.structures[central] > 0
+    kept = spine.structures[central] > 0
     bodies = list(spine.vertebrae)
     pitch_mm, pitch_spread, bend_deg = _column(bodies, volume.spacing_mm)
     canal_share, canal_spread = _canal(bodies, spine.structures, volume.spacing_mm, pitch_mm)
     return {
-        **_sureness(segmentation, found, volume.content),
+        **_sureness(segmentation.probabilities[:, central], found, volume.content),
         "found_share": float(found.mean()),
         "kept_share": int(np.count_nonzero(kept & found)) / max(int(np.count_nonzero(found)), 1),
         "bodies": min(len(bodies), MANY_BODIES) / MANY_BODIES,
@@ -58,9 +62,11 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
-def _sureness(segmentation: Segmentation, found: NDArray[np.bool_], content: tuple[int, int, int]) -> dict[str, float]:
+def _sureness(
+    probabilities: NDArray[np.float16], found: NDArray[np.bool_], content: tuple[int, int, int]
+) -> dict[str, float]:
     window = (slice(None), slice(0, content[1], SAMPLE_STEP), slice(0, content[2], SAMPLE_STEP))
-    sample = segmentation.probabilities[(slice(None), *window)]
+    sample = probabilities[(slice(None), *window)]
     top = sample.max(0)
     inside = sample[:, found[window]].astype(np.float32)
     unsure = float((top < UNSURE_PROB).mean()) if top.size else 1.0

@@ -34,17 +34,26 @@ def image_features(series: Series, volume: Volume) -> dict[str, float]:
     between neighbouring slices, 1 for a single slice.
     """
     high, wide = volume.content[1:]
-    picked = np.unique(np.linspace(0, volume.array.shape[0] - 1, PLANES_READ).round().astype(int))
-    planes = volume.array[picked, :high, :wide]
-    body = planes > BODY_LEVEL
-    slices = volume.array.shape[0]
     return {
         "height_mm": high * volume.spacing_mm[1],
         "depth_mm": wide * volume.spacing_mm[2],
-        "thickness_mm": slices * volume.spacing_mm[0],
+        "thickness_mm": volume.array.shape[0] * volume.spacing_mm[0],
         "slice_mm": volume.spacing_mm[0],
         "pixel_mm": max(series.grid.spacing_mm[axis] for axis in volume.axes[1:]),
         "oblique_deg": oblique_deg(volume),
+        **plane_features(volume),
+        **_stored_features(series),
+    }
+
+
+def plane_features(volume: Volume, part: slice = slice(None)) -> dict[str, float]:
+    """Of image_features what is measured on planes: those of the slices `part`, all of them unless told."""
+    high, wide = volume.content[1:]
+    slab = volume.array[part, :high, :wide]
+    picked = np.unique(np.linspace(0, slab.shape[0] - 1, PLANES_READ).round().astype(int))
+    planes = slab[picked]
+    body = planes > BODY_LEVEL
+    return {
         "dark_share": 1.0 - float(body.mean()),
         "median_level": float(np.median(planes)),
         "noise": _noise(planes, body),
@@ -53,8 +62,7 @@ def image_features(series: Series, volume: Volume) -> dict[str, float]:
         "bias": _bias(planes, body),
         "edge_ratio": min(_edge_ratio(planes, 1), _edge_ratio(planes, 2)),
         "void_share": _void_share(body),
-        "slice_correlation": _slice_correlation(volume.array[:, :high, :wide]),
-        **_stored_features(series),
+        "slice_correlation": _slice_correlation(slab),
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from spine.geometry import Array
-from spine.quality.spacing import SIZE
+from spine.quality.spacing import PLATES, SIZE
 from spine.records import Doubt, Measurement
 from spine.resources import RESOURCES
 
@@ -26,6 +26,7 @@ DEPTH, CANAL = "body_ap_depth_mm", "canal_ap_diameter_mm"
 FEWEST = 3  # bodies: of fewer one fracture or one cut outline decides
 ALONG_BACK = np.array([0.0, 1.0, 1.0])  # height, depth, canal: which of them a factor from front to back moves
 SEXES = ("female", "male")
+DISC_MIDDLE, BODY_MIDDLE = "disc_height_middle_mm", "body_height_middle_mm"
 STATURE_CM = (120.0, 220.0)  # for which the equations of resources/norms.json are used
 
 
@@ -51,6 +52,27 @@ def scale_doubts(
         f"where about {usual[0]:.0f} and {usual[1]:.0f} mm are usual (a child, or an adult of rare size, has such too)"
     )
     return [Doubt(None, SIZE, reason)]
+
+
+def tall_disc_doubts(measurements: Sequence[Measurement], limits: Mapping[str, float]) -> list[Doubt]:
+    """Doubts about discs that are as high as the body beside them, and about the end plates on either side.
+
+    Bone that is as dark as a disc (Modic changes of both end plates, sclerosis) is outlined as disc: synthetic discs of
+    10 mm were found 20 and 26 mm high.
+    """
+    found = {(one.subject, one.name): one.value for one in measurements if one.value is not None}
+    doubts = []
+    for (level, name), height_mm in found.items():
+        bodies = [found.get((body, BODY_MIDDLE)) for body in level.split("/")] if name == DISC_MIDDLE else []
+        beside_mm = min((body for body in bodies if body is not None), default=np.inf)
+        if height_mm < limits["disc_tall_min_mm"] or height_mm <= limits["disc_over_body_max"] * beside_mm:
+            continue
+        reason = (
+            f"{level} was outlined {height_mm:.0f} mm high, a body beside it {beside_mm:.0f} mm: bone as dark as a "
+            "disc may have been taken for one"
+        )
+        doubts += [Doubt(level, None, reason), *(Doubt(body, PLATES, reason) for body in level.split("/"))]
+    return doubts
 
 
 def body_sizes(measurements: Sequence[Measurement]) -> Array | None:

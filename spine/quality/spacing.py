@@ -18,9 +18,11 @@ from spine.records import Doubt, LabelledSpine, Measurement, Vertebra, Volume
 
 SIZE = "size"  # structure of a doubt about everything in millimetres, and no ratio or angle
 ACROSS = "slices"  # structure of a doubt about everything that is measured across slices
+PLATES = "plates"  # ... about everything that is measured between end plates
 ENDED_SHARE = 0.25  # of its largest section: a body with less in the first and last slice lies in the stack
 FEWEST_WIDTHS = 3  # bodies: of fewer, one outline decides
 SIZES_IMPLAUSIBLE = "sizes_implausible"  # words in resources/texts, names.flags
+INNER = (5.0, 95.0)  # percentiles between which a body reaches: a few stray voxels are none of it
 FEW = 4  # bodies from which their distances are compared with one another
 END_ROWS = 3  # a body that reaches so near to the first or last row is cut by it
 STUMP_SHARE = 0.9  # of the usual height: a body with less room between its far end and the edge of the image is cut
@@ -69,6 +71,22 @@ def _places_mm(spine: LabelledSpine, body: Vertebra, volume: Volume) -> Array:
     own = (spine.mask == body.label) & np.isin(spine.structures, (Structure.BODY, Structure.C2))
     plane = own[int(own.sum((1, 2)).argmax())]
     return np.asarray(np.argwhere(plane) * np.array(volume.spacing_mm[1:]), np.float64)
+
+
+def heights_mm(spine: LabelledSpine, volume: Volume) -> list[float]:
+    """How far each body reaches along the column, lowest first; bodies cut by an edge too, NaN for C2 with its dens."""
+    bodies = spine.vertebrae
+    found = []
+    for n, body in enumerate(bodies):
+        places_mm = _places_mm(spine, body, volume)
+        beside = [np.array(other.centre[1:]) * volume.spacing_mm[1:] for other in bodies[max(n - 1, 0) : n + 2]]
+        if body.label == C2_LABEL or len(beside) < 2 or not len(places_mm):
+            found.append(float("nan"))
+            continue
+        axis = beside[-1] - beside[0]
+        low, high = np.percentile(places_mm @ (axis / max(float(np.linalg.norm(axis)), 1e-9)), INNER)
+        found.append(float(high - low))
+    return found
 
 
 def few_bodies_doubts(spine: LabelledSpine, volume: Volume, limits: Mapping[str, float]) -> list[Doubt]:

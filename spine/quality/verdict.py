@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from spine.errors import UnusableImage
-from spine.quality.answer import MANY_BODIES, answer_features
+from spine.quality.answer import MANY_BODIES
 from spine.quality.blank import blank_doubts
+from spine.quality.central import case_features
 from spine.quality.confidence import calibrated_confidence
 from spine.quality.image import image_features
 from spine.quality.learnt import QualityModel
@@ -20,9 +21,16 @@ from spine.quality.motion import motion_doubts
 from spine.quality.naming import name_doubts
 from spine.quality.order import order_doubts
 from spine.quality.orientation import TURNED, Reader, orientation_doubt
-from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts, distance_doubts, slice_doubts
+from spine.quality.rules import (
+    anatomy_doubts,
+    anatomy_flags,
+    cord_doubts,
+    distance_doubts,
+    plate_doubts,
+    slice_doubts,
+)
 from spine.quality.seams import seam_doubts
-from spine.quality.sizes import scale_doubts
+from spine.quality.sizes import scale_doubts, tall_disc_doubts
 from spine.quality.spacing import SIZES_IMPLAUSIBLE, size_doubts, slice_spacing_doubts, spacing_doubts
 from spine.quality.thresholds import read_thresholds
 from spine.quality.withhold import withhold_measurements
@@ -73,7 +81,8 @@ def judge_quality(
     refuse_other_images(series.slug, image, limits)
     if not spine.vertebrae:
         raise UnusableImage(f"No spine was found in {series.slug}: no vertebral body was recognised; {EXPECTED}.")
-    features = {**image, **answer_features(segmentation, spine, volume)}
+    features = case_features(image, volume, segmentation, spine)
+    image = {name: features[name] for name in image}
     turned = orientation_doubt(series.slug, features, (volume, segmentation), model, read) if read else None
     spine_prob = model.spine(features)
     if spine_prob < model.limits.refuse_below_prob and not is_plain_neck(features, limits):
@@ -120,20 +129,29 @@ def ruled(
         *((IMPLAUSIBLE,) if broken else ()),
         *(doubt.reason for doubt in spacing),
     )
-    beside, cord = slice_doubts(spine, volume, limits), cord_doubts(spine, limits)
+    beside = slice_doubts(spine, volume, limits)
+    unproven = (*cord_doubts(spine, limits), *plate_doubts(spine, limits))
     names = name_doubts(spine, distance_doubts(spine, volume, limits))
-    return flags, (*order, *seams, *moved, *blank, *broken, *beside, *spacing, *cord, *names)
+    return flags, (*order, *seams, *moved, *blank, *broken, *beside, *spacing, *unproven, *names)
 
 
 def judge_sizes(
     quality: Quality, measurements: Sequence[Measurement], clinical: Mapping[str, Any] | None = None
 ) -> Quality:
-    """`quality` with a doubt about all millimetres where the sizes are those of no usual person.
+    """`quality` with a doubt about all millimetres where the sizes are those of no usual person, or about single discs.
 
     `clinical` is the clinical record: stature or sex, if known, move what is usual.
     """
     # A canal whose outline is doubtful says nothing of the spacing, nor does anything else that is withheld.
-    found = implausible_sizes(withhold_measurements(measurements, quality.doubts), clinical)
+    trusted = withhold_measurements(measurements, quality.doubts)
+    tall = tall_disc_doubts(trusted, read_thresholds())
+    if tall:
+        quality = replace(
+            quality,
+            flags=(*quality.flags, *dict.fromkeys(doubt.reason for doubt in tall)),
+            doubts=(*quality.doubts, *tall),
+        )
+    found = implausible_sizes(trusted, clinical)
     if not found:
         return quality
     return replace(quality, flags=(SIZES_IMPLAUSIBLE, *quality.flags), doubts=(*quality.doubts, *found))

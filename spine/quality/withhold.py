@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from spine.anatomy import C7_LABEL, DISC_LEVELS, DISC_OFFSET, disc_label
 from spine.quality.naming import NAME
-from spine.quality.spacing import ACROSS, SIZE
+from spine.quality.spacing import ACROSS, PLATES, SIZE
 from spine.records import Doubt, Grade, Measurement
 
 # Structures that a grade is read from.
@@ -32,6 +32,14 @@ IN_MILLIMETRES = frozenset({"meyerding_grade"})  # without a unit, but told by a
 ACROSS_SLICES = frozenset(
     {"disc_volume_mm3", "canal_area_mm2", "narrowest_area_mm2", "coronal_curve_hint_deg", "dural_sac_area_mm2"}
 )
+BETWEEN_PLATES = frozenset(
+    {
+        *(f"{part}_height_{place}_mm" for part in ("disc", "body") for place in ("anterior", "middle", "posterior")),
+        *("disc_height_index", "wedge_deg", "segmental_angle_deg", "disc_midsagittal_area_mm2", "disc_volume_mm3"),
+        *("body_wedge_deg", "wedge_percent", "biconcavity_ratio", "genant_grade"),
+        *("c2_c7_angle_deg", "c7_slope_deg", "t1_slope_deg"),
+    }
+)
 NORM = re.compile(r"(?:^|; )norm -?[\d.].*")  # what spine.measure adds to the reference of a value
 DOUBTFUL_NAME = "the name of the level is doubtful, {reason}"
 CORD_WORDS = frozenset({"cord", "subarachnoid", "kang"})
@@ -53,6 +61,8 @@ def structures_of(measurement: str) -> frozenset[str]:
         found.add("vertebra")
     if measurement in ACROSS_SLICES:
         found.add(ACROSS)
+    if measurement in BETWEEN_PLATES:
+        found.add(PLATES)
     return frozenset(found)
 
 

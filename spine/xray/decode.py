@@ -15,7 +15,7 @@ from spine.xray.landmarks import LANDMARKS
 Key = tuple[str, str]  # (vertebra, point)
 
 HEATMAP_STEP = 2  # canvas pixels in one pixel of the heatmaps
-REACH = 4  # heatmap pixels round the peak that enter its centroid: twice the sigma the network was taught
+REACH = 3  # heatmap pixels round the peak that enter its centroid: twice the sigma the network was taught
 MOST_CANDIDATES, APART = 4, 5  # places kept for a landmark, and how many heatmap pixels they lie apart at least
 FOOT = 0.1  # of the peak: lower values are noise and do not pull the centroid
 

@@ -15,7 +15,7 @@ from spine.xray.expected import quoted, vertebrae_of
 from spine.xray.measure import ALIGNMENT
 
 ANCHORS = {"cervical": "C2", "lumbar": "S1"}  # the vertebra that looks like no other: names are counted from it
-OSTEOPHYTES = "osteophyte sizes of this network were found at a quarter of their true size on synthetic films: withheld"
+OSTEOPHYTES = "osteophyte sizes are not trusted (xray_osteophytes_are_trusted of the thresholds is 0): withheld"
 NEEDS_OSTEOPHYTES = (
     "Kellgren's grade, Walraevens' total and the low disc with osteophyte need osteophyte sizes, which are withheld"
 )

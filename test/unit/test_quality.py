@@ -18,7 +18,7 @@ from spine.quality.blank import blank_doubts
 from spine.quality.confidence import calibrated_confidence
 from spine.quality.image import image_features
 from spine.quality.learnt import GROUPS, Curve, Logistic, QualityModel
-from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts, slice_doubts
+from spine.quality.rules import anatomy_doubts, anatomy_flags, cord_doubts, plate_doubts, slice_doubts
 from spine.quality.spacing import pitch_flags
 from spine.quality.thresholds import read_thresholds
 from spine.quality.withhold import structures_of
@@ -226,11 +226,12 @@ def test_a_single_slice_that_leaves_the_canal_gives_no_canal():
 
 def test_every_measurement_knows_its_structures():
     for name in (*names.DISC_MEASUREMENTS, *names.VERTEBRA_MEASUREMENTS, *names.ALIGNMENT_MEASUREMENTS):
-        assert structures_of(name) <= {"vertebra", "disc", "canal", "slices"}
+        assert structures_of(name) <= {"vertebra", "disc", "canal", "slices", "plates"}
         assert structures_of(name)
     assert structures_of("disc_csf_signal_ratio") == {"disc", "canal"}
-    assert structures_of("disc_height_index") == {"disc", "vertebra"}
-    assert structures_of("slip_mm") == structures_of("body_wedge_deg") == {"vertebra"}
+    assert structures_of("disc_height_index") == {"disc", "vertebra", "plates"}
+    assert structures_of("slip_mm") == {"vertebra"}
+    assert structures_of("body_wedge_deg") == {"vertebra", "plates"}
     assert structures_of("narrowest_ap_diameter_mm") == {"canal"}
     assert structures_of("canal_area_mm2") == {"canal", "slices"}
 
@@ -475,3 +476,25 @@ def test_the_cord_is_withheld_until_it_is_trusted():
     assert all(m.value is not None for m in withhold_measurements(kept, doubts))
     grades = [Grade("C5/C6", "stenosis", True), Grade("C5/C6", "pfirrmann", 3), Grade("L4/L5", "stenosis", True)]
     assert [g.grade for g in withhold_grades(grades, doubts, ())] == [None, 3, True]
+
+
+def test_between_the_end_plates_of_a_neck_nothing_is_told_until_it_is_trusted():
+    _, spine, _ = spine_of()
+    named = [replace(spine.vertebrae[-1], label=label, name=vertebra_name(label)) for label in (9, 10, 19, 20)]
+    neck = replace(spine, vertebrae=(*spine.vertebrae, *named))
+    assert plate_doubts(spine, LIMITS) == plate_doubts(neck, {**LIMITS, "neck_plates_are_trusted": 1.0}) == []
+    doubts = plate_doubts(neck, LIMITS)
+    assert [doubt.subject for doubt in doubts] == ["T8", "C6", "C5"]
+    withheld = [measurement("C5/C6", name) for name in ("disc_height_middle_mm", "disc_height_index", "wedge_deg")]
+    withheld += [measurement("C5", "body_height_anterior_mm"), measurement("T8/T9", "segmental_angle_deg")]
+    assert all("synthetic necks" in m.not_measurable for m in withhold_measurements(withheld, doubts))
+    kept = [
+        measurement("C5/C6", "slip_mm"),
+        measurement("C6", "canal_ap_diameter_mm"),
+        measurement("C6", "body_ap_depth_mm"),
+    ]
+    kept += [measurement(level, "disc_height_middle_mm") for level in ("T9/T10", "L4/L5")]
+    assert all(m.value is not None for m in withhold_measurements(kept, doubts))
+    c7 = plate_doubts(replace(neck, vertebrae=(replace(named[0], label=18, name="C7"),)), LIMITS)
+    angles = [measurement("alignment", name) for name in ("c2_c7_angle_deg", "c7_slope_deg", "lordosis_l4_s1_deg")]
+    assert [m.value is None for m in withhold_measurements(angles, c7)] == [True, True, False]

@@ -343,3 +343,52 @@ def test_a_slip_is_told_only_beyond_error_and_with_both_corners():
     assert not is_slip(1, -6.0, 3.0)  # one corner outlined wrongly
     assert not is_slip(19, -3.5, -3.0)  # C6: within the error of necks
     assert is_slip(19, -4.5, -4.0)
+
+
+def test_a_disc_as_high_as_the_body_beside_it_is_not_believed():
+    """Bone as dark as a disc was outlined as one: nothing of the disc, no height of the bodies, the rest stays."""
+
+    def heights(disc_mm):
+        given = {("L3/L4", "disc_height_middle_mm"): disc_mm, ("L3/L4", "canal_ap_diameter_mm"): 14.0}
+        given |= {(body, "body_height_middle_mm"): mm for body, mm in (("L2", 24.0), ("L3", 17.0), ("L4", 23.0))}
+        given |= {("L3", "body_ap_depth_mm"): 34.0, ("L5/S1", "disc_height_middle_mm"): 9.0}
+        return [Measurement(subject, name, value, "mm") for (subject, name), value in given.items()]
+
+    usual = Quality(0.9, {}, {}, {}, (), ())
+    assert judge_sizes(usual, heights(12.0)) is usual
+    assert judge_sizes(usual, heights(15.9)) is usual
+    quality = judge_sizes(usual, heights(20.0))
+    assert quality.flags == (
+        "L3/L4 was outlined 20 mm high, a body beside it 17 mm: bone as dark as a disc may have been taken for one",
+    )
+    kept = {(m.subject, m.name): m.value for m in withhold_measurements(heights(20.0), quality.doubts)}
+    told = {key for key, value in kept.items() if value is not None}
+    assert told == {
+        ("L2", "body_height_middle_mm"),
+        ("L3", "body_ap_depth_mm"),
+        ("L5/S1", "disc_height_middle_mm"),
+    }
+
+
+def joined(spine, n):
+    """`spine` with the body `n` and the next one up outlined as one; those above bear the name of the one below."""
+    mask, structures, bodies = spine.mask.copy(), spine.structures.copy(), list(spine.vertebrae)
+    rows = sorted(round(body.centre[1]) for body in bodies[n : n + 2])
+    columns = slice(round(bodies[n].centre[2]) - 15, round(bodies[n].centre[2]) + 15)
+    mask[:, rows[0] : rows[1], columns] = n + 1
+    structures[:, rows[0] : rows[1], columns] = Structure.BODY
+    mask[(mask > n + 1) & (mask < 25)] -= 1
+    gone = bodies.pop(n + 1)
+    bodies[n] = replace(bodies[n], centre=(1.0, (rows[0] + rows[1]) / 2, gone.centre[2]))
+    bodies = [replace(b, label=k + 1, name=vertebra_name(k + 1)) for k, b in enumerate(bodies)]
+    return replace(spine, mask=mask, structures=structures, vertebrae=tuple(bodies))
+
+
+def test_two_bodies_taken_for_one_break_the_column():
+    """As a collapsed vertebra does that is outlined together with its neighbour: names above it are a level off."""
+    array, spine = tissue(3), spine_of(6)
+    assert distance_doubts(spine, volume_of(array), LIMITS) == []
+    found = joined(spine, 3)
+    doubts = [d for d in distance_doubts(found, volume_of(array), LIMITS) if "taken for one" in d.reason]
+    assert [d.subject for d in doubts] == ["L2/L3", "L1/L2", "L2"]
+    assert [d.subject for d in name_doubts(found, doubts)] == ["L2", "L1"]
