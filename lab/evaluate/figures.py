@@ -30,6 +30,7 @@ SOURCES = {
     "segmenter val": "docs/segmenter/table_val.md",
     "segmenter synthetic": "docs/segmenter/synthetic_only/table_test.md",
     "crops": "docs/segmenter/crops_test.md",
+    "candidates": "docs/segmenter/candidates.md",
     "cervical": "docs/segmenter/table_cervical.md",
     "candidates": "docs/segmenter/candidates.md",
     "grader test": "docs/grader/table_test.md",
