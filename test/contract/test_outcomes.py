@@ -101,14 +101,12 @@ def test_a_record_with_every_field_missing_answers(tmp_path):
 
 
 def test_adjacent_segments_of_a_neck_against_an_edited_earlier_report(tmp_path):
+    """Heights of the neck are withheld on MR: their decrease is not judged, and says why; grades are compared."""
     neck = put_neck(tmp_path / "neck.mha")
     assert run(tmp_path, image=neck).returncode == 0
     report = document(tmp_path, "spine-degeneration-report")
-    height = "disc_height_middle_mm"
-    heights = {row["level"]: row["measurements"][height] for row in report["levels"]}
-    sunk, same = [level for level in ("C6/C7", "C5/C6", "C4/C5", "C7/T1") if "value" in heights[level]][:2]
-    heights[sunk]["value"] += 3.0
-    heights[same]["value"] += 0.2
+    heights = {row["level"]: row["measurements"]["disc_height_middle_mm"] for row in report["levels"]}
+    assert all("not_measurable" in height for height in heights.values())
     report["provenance"]["image_sha256"] = "0" * 64  # as of another image
     (tmp_path / "earlier.json").write_text(json.dumps(report), encoding="utf-8")
     done = run(tmp_path, "--prior", tmp_path / "earlier.json", "--prior-years", 2, image=neck)
@@ -116,15 +114,10 @@ def test_adjacent_segments_of_a_neck_against_an_edited_earlier_report(tmp_path):
 
     progression = document(tmp_path, "spine-degeneration-report")["degeneration"]["progression"]
     rows = {row["level"]: row for row in progression["levels"]}
-    assert rows[sunk]["height"]["loss_mm"] == pytest.approx(3.0, abs=0.01)
-    assert rows[sunk]["height"]["loss_mm_per_year"] == pytest.approx(1.5, abs=0.01)
-    assert rows[sunk]["height"]["beyond_measurement_error"]
-    segment = rows[sunk]["adjacent_segment_degeneration"]
-    assert segment["present"]["not_measurable"] == "disc height decreased; anterior osteophytes are not graded"
-    rose = segment["positive_progression"]  # heights were edited, grades were not
+    segment = rows["C5/C6"]["adjacent_segment_degeneration"]
+    assert segment["present"]["not_measurable"].endswith("; anterior osteophytes are not graded")
+    rose = segment["positive_progression"]
     assert rose is False or "pfirrmann is not graded" in rose["not_measurable"]
-    assert not rows[same]["height"]["beyond_measurement_error"]
-    assert rows[same]["adjacent_segment_degeneration"]["present"] is False
 
 
 def test_an_earlier_report_gives_what_has_changed(tmp_path):
