@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lab.convert.to_onnx import load_shipped
+from lab.convert.to_onnx import exported_offsets, load_shipped
 from spine.conform import conform_study
 from spine.errors import ModelError
 from spine.read import read_files
@@ -32,7 +32,7 @@ class TorchRunner:
     name = "torch CPU, f32"
 
     def __init__(self, checkpoint: Path) -> None:
-        self._network = load_shipped(checkpoint)
+        self._network = load_shipped(checkpoint, exported_offsets(checkpoint.parent))
 
     @torch.no_grad()
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

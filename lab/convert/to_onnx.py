@@ -1,7 +1,9 @@
 """A training checkpoint to the ONNX file that ships: float16 weights, float32 islands, softmax inside.
 
     python -m lab.convert.to_onnx --run RUN --out model/segmenter.onnx
+    python -m lab.convert.to_onnx --run RUN --out MODEL/segmenter.onnx --no-offsets     # a network of your own
 
+LOGIT_OFFSETS were chosen for the shipped recipe; which ones a file carries is told and written to RUN/record.json.
 Sums over a picture overflow float16, and builders do not obey precision hints, so instance norms, the last
 convolution and the softmax stand between explicit casts to float32.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -18,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from lab.train.network import Segmenter, load_average, seen_slices
+from lab.train.resume import read_checkpoint
+from lab.train.sources import UnusableData, read_json
 from spine.anatomy import STRUCTURES, Structure
 
 # Added to the logits of these classes, because Dice losses and labels brought to the model's grid make the network
@@ -26,13 +31,24 @@ from spine.anatomy import STRUCTURES, Structure
 LOGIT_OFFSETS = {Structure.DISC: -1.0, Structure.CANAL: 0.4, Structure.CORD: 0.4, Structure.BODY: -0.2}
 
 
-def load_shipped(checkpoint: Path) -> Segmenter:
-    """The averaged network of a checkpoint, with LOGIT_OFFSETS in the bias of its last layer."""
+def load_shipped(checkpoint: Path, offsets: Mapping[Structure, float] = LOGIT_OFFSETS) -> Segmenter:
+    """The averaged network of a checkpoint, with `offsets` in the bias of its last layer."""
     network = load_average(checkpoint)
     bias = network.body.head.bias.data.view(len(STRUCTURES), -1)  # the sub-pixels of a class lie together
-    for structure, offset in LOGIT_OFFSETS.items():
+    for structure, offset in offsets.items():
         bias[structure] += offset
     return network
+
+
+def exported_offsets(run: Path) -> dict[Structure, float]:
+    """The offsets of the last export of `run`, from its record; LOGIT_OFFSETS where none is recorded.
+
+    Raises:
+        UnusableData: the record is no JSON.
+    """
+    record = run / "record.json"
+    told = read_json(record).get("export") if record.exists() else None
+    return dict(LOGIT_OFFSETS) if told is None else {Structure[k]: v for k, v in told["logit_offsets"].items()}
 
 
 class Float32(nn.Module):
@@ -71,9 +87,9 @@ def insert_islands(module: nn.Module) -> None:
             insert_islands(child)
 
 
-def export(checkpoint: Path, out: Path) -> str:
+def export(checkpoint: Path, out: Path, offsets: Mapping[Structure, float] = LOGIT_OFFSETS) -> str:
     """Write `out`; returns its sha256. The batch, rows and columns stay symbolic: each runner fixes its own."""
-    network = load_shipped(checkpoint)
+    network = load_shipped(checkpoint, offsets)
     return write_onnx(Shipped(network).eval(), seen_slices(network), ("image", "probabilities"), out)
 
 
@@ -97,19 +113,45 @@ def write_onnx(shipped: nn.Module, channels: int, names: tuple[str, str], out: P
     return hashlib.sha256(out.read_bytes()).hexdigest()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Export, and write the digest into the settings beside the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of lab.train.train_segmenter")
     parser.add_argument("--out", type=Path, default=Path("model/segmenter.onnx"))
-    args = parser.parse_args()
-    digest = export(args.run / "last.pt", args.out)
-    settings = args.out.with_name("settings.json")
-    data = json.loads(settings.read_text(encoding="utf-8"))
-    slices = seen_slices(load_average(args.run / "last.pt"))
-    data["segmenter"].update(file=args.out.name, sha256=digest, neighbours=slices // 2)
+    parser.add_argument("--no-offsets", action="store_true", help="export the network as it was trained")
+    args = parser.parse_args(argv)
+    try:
+        install(args.run, args.out, {} if args.no_offsets else LOGIT_OFFSETS)
+    except UnusableData as error:
+        parser.exit(2, f"{error}\n")
+
+
+def install(run: Path, out: Path, offsets: Mapping[Structure, float]) -> None:
+    """Export `run` as `out`; the settings beside it and the run's record tell what was written.
+
+    Raises:
+        UnusableData: no checkpoint in `run`, or no settings.json beside `out`.
+    """
+    read_checkpoint(run / "last.pt", torch.device("cpu"))
+    settings = out.with_name("settings.json")
+    data = read_json(settings)
+    digest = export(run / "last.pt", out, offsets)
+    slices = seen_slices(load_average(run / "last.pt"))
+    data["segmenter"].update(file=out.name, sha256=digest, neighbours=slices // 2)
     settings.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    print(f"{args.out}  {args.out.stat().st_size / 1e6:.1f} MB  sha256 {digest}")
+    print(f"{out}  {out.stat().st_size / 1e6:.1f} MB  sha256 {digest}")
+    told = {s.name: v for s, v in offsets.items()}
+    listed = ", ".join(f"{name} {value:+g}" for name, value in told.items())
+    print(f"logit offsets: {listed + ' (--no-offsets leaves them out)' if listed else 'none'}")
+    record = run / "record.json"
+    content = read_json(record) if record.exists() else {}
+    content["export"] = {"sha256": digest, "logit_offsets": told}
+    record.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    quality = out.with_name("quality.json")
+    if quality.exists() and read_json(quality).get("segmenter_sha256") != digest:
+        print(
+            f"{quality} and the grader were fitted to another segmenter: fit both again before their answers are used."
+        )
 
 
 if __name__ == "__main__":

@@ -41,9 +41,11 @@ def segmentation_loss(logits: Tensor, sets: Tensor) -> Tensor:
 
     Cross-entropy: -log of the summed probability of the allowed classes (Fidon et al. 2021,
     doi 10.1007/978-3-030-87196-3_49). Dice: over each of UNIONS that occurs in the batch, pixels left out
-    where the set cannot decide.
+    where the set cannot decide. A batch in which nothing is known costs nothing.
     """
     known = sets.flatten() != ALL
+    if not known.any():
+        return 0 * logits.float().sum()
     codes = sets.flatten()[known]
     probs = logits.float().movedim(1, -1).flatten(0, 2)[known].softmax(1)  # (pixels, classes)
     tables = [t.to(logits.device) for t in (ALLOWED, POSITIVE, DECIDED, MEMBERS)]

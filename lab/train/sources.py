@@ -7,9 +7,12 @@ each data set labels unions of ours: ALL means unknown and takes no part in the 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import nibabel
 import numpy as np
@@ -23,6 +26,10 @@ ALL = (1 << len(STRUCTURES)) - 1
 MENDELEY_PIXEL_MM = 0.78  # the set states no spacing: 300 mm over 384 pixels, see the data's own notes
 MENDELEY_MOVED = (249, 268, 395, 407)  # the T1 mask does not fit the T2 picture
 SPLITS = Path(__file__).with_name("splits.json")
+
+
+class UnusableData(ValueError):
+    """Data that cannot be trained on; the message is for the user: a sentence for each file or folder."""
 
 
 def bits(*structures: Structure) -> int:
@@ -41,6 +48,30 @@ class Item:
     slice_mm: float
 
 
+@dataclass
+class Loaded:
+    """What one source gave: its items, how many cases it left out and why, what the user should know."""
+
+    items: list[Item] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    origins_ignored: int = 0  # masks whose origin differs from their image's by less than a voxel
+    notes: list[str] = field(default_factory=list)
+
+
+def read_json(file: Path) -> Any:
+    """Content of a JSON file that a user gave.
+
+    Raises:
+        UnusableData: there is no such file, or it is no JSON.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnusableData(f"{file}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UnusableData(f"{file}: is no JSON: {error}.") from error
+
+
 def read_splits() -> dict[str, dict[str, list[str]]]:
     """{set: {train|val|test: [patient, ...]}}; patients of all SPIDER folders share one split."""
     return json.loads(SPLITS.read_text(encoding="utf-8"))
@@ -53,11 +84,11 @@ def resample(plane: NDArray[np.generic], pixel_mm: float, target_mm: float) -> N
     return rows @ plane.astype(np.float32) @ columns.T
 
 
-def resample_labels(labels: NDArray[np.integer], pixel_mm: float, target_mm: float) -> NDArray[np.uint8]:
-    """A label picture on the model's grid: the label with the largest share of each new pixel."""
+def resample_labels(labels: NDArray[np.integer], pixel_mm: float, target_mm: float) -> NDArray[np.integer]:
+    """A label picture on the model's grid, in its own type: the label with the largest share of each new pixel."""
     values = np.unique(labels)
     shares = np.stack([resample((labels == v).astype(np.float32), pixel_mm, target_mm) for v in values])
-    return values[shares.argmax(0)].astype(np.uint8)
+    return values[shares.argmax(0)]
 
 
 def scaled(volume: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -79,7 +110,7 @@ def spider_space(data: Path, split: str, pixel_mm: float) -> Iterator[Item]:
         yield Item("spider_space", patient, scaled(volume), spider_sets(labels), float(slice_mm))
 
 
-def spider_sets(labels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+def spider_sets(labels: NDArray[np.integer]) -> NDArray[np.uint16]:
     """Sets of classes for SPIDER's three labels, (slice, down, back).
 
     A vertebra voxel in front of the canal is body, one behind it is posterior elements; beside it (pedicles)
@@ -121,7 +152,7 @@ def mendeley(data: Path, split: str, pixel_mm: float, contrast: str) -> Iterator
         yield Item(f"mendeley_{contrast}", patient, scaled(volume), mendeley_sets(labels)[None], 4.0)
 
 
-def mendeley_sets(labels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+def mendeley_sets(labels: NDArray[np.integer]) -> NDArray[np.uint16]:
     """Sets of classes for the body masks, (down, back): zero means anything but a body, between L1 and S1 only."""
     sets = np.full(labels.shape, ALL & ~bits(Structure.BODY, Structure.S1, Structure.C1, Structure.C2), np.uint16)
     sets[(labels >= 1) & (labels <= 5)] = bits(Structure.BODY)
@@ -135,16 +166,44 @@ def mendeley_sets(labels: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 
 def synthetic(rendered: Path) -> Iterator[Item]:
-    """The bank of lab.synth.cohort as lab.train.prerender has rendered it: every class known."""
+    """The bank of lab.synth.cohort as lab.train.prerender has rendered it: every class known.
+
+    Raises:
+        UnusableData: as `_stored`.
+    """
     for file in sorted(rendered.glob("*.npz")):
-        with np.load(file) as stored:
-            sets = np.left_shift(1, stored["structures"], dtype=np.uint16)
-            yield Item("synthetic", file.stem, stored["image"], sets, float(stored["spacing_mm"][0]))
+        image, structures, spacing_mm = _stored(file, "lab.train.prerender", "image", "structures", "spacing_mm")
+        yield Item("synthetic", file.stem, image, np.left_shift(1, structures, dtype=np.uint16), float(spacing_mm[0]))
 
 
 def labelled(folder: Path) -> Iterator[Item]:
-    """What lab.train.pseudo_label wrote: file names are `<set>_<contrast>_<patient>.npz`."""
+    """What lab.train.pseudo_label wrote: file names are `<set>_<contrast>_<patient>.npz`.
+
+    Raises:
+        UnusableData: as `_stored`.
+    """
     for file in sorted(folder.glob("*.npz")):
-        source, patient = file.stem.rsplit("_", 1)
-        with np.load(file) as stored:
-            yield Item(source, patient, stored["image"], stored["sets"], float(stored["slice_mm"]))
+        source, _, patient = file.stem.rpartition("_")
+        image, sets, slice_mm = _stored(file, "lab.train.pseudo_label", "image", "sets", "slice_mm")
+        yield Item(source, patient, image, sets, float(slice_mm))
+
+
+def _stored(file: Path, writer: str, *parts: str) -> list[NDArray[Any]]:
+    """The arrays `parts` of an .npz; the first is the picture.
+
+    Raises:
+        UnusableData: the file is torn, was not written by `writer`, or its picture holds what is no number.
+    """
+    try:
+        # np.load given a path leaves a torn file open
+        with file.open("rb") as stream, np.load(stream) as stored:
+            if set(parts) - set(stored.files):
+                raise UnusableData(f"{file}: was not written by {writer}: it lacks {parts[0]!r} or {parts[1]!r}.")
+            arrays = [stored[part] for part in parts]
+    except UnusableData:
+        raise
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
+        raise UnusableData(f"{file}: cannot be read; it is cut off or no .npz.") from error
+    if not np.isfinite(arrays[0]).all():
+        raise UnusableData(f"{file}: holds NaN or infinite intensities.")
+    return arrays

@@ -1,7 +1,12 @@
-"""Train the segmenter on synthetic spines and the CC BY 4.0 training patients; resumable, on CPU or one GPU.
+"""Train the segmenter on synthetic spines, the CC BY 4.0 training patients and your own; resumable, on CPU or one GPU.
 
 python -m lab.train.train_segmenter --data ../shared/data --bank RENDERED --out RUN --steps 3600
 python -m lab.train.train_segmenter ... --labelled LABELLED --init RUN --out RUN2     # second round, see recipe.sh
+python -m lab.train.train_segmenter --spider SPIDER --out RUN                         # SPIDER as published
+python -m lab.train.train_segmenter --nnunet Dataset001_x --classes CLASSES.json --out RUN
+
+Of SPIDER only images and masks are read: overview.csv and radiological_gradings.csv are not needed to segment.
+What cannot be used ends with a sentence and exit code 2.
 """
 
 from __future__ import annotations
@@ -11,43 +16,35 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from lab.train import sources, volumes
+from lab.train import gather
 from lab.train.augment import draw
-from lab.train.averaging import descend, write_checkpoint
+from lab.train.averaging import NotFinite, descend, write_checkpoint
+from lab.train.gather import SHARES
 from lab.train.losses import segmentation_loss
 from lab.train.network import WIDTHS, build_network, with_more_slices
-from lab.train.sources import Item
-from spine.anatomy import Structure
+from lab.train.resume import file_digest, load_weights, read_checkpoint, require_same_run
+from lab.train.sources import Item, Loaded, UnusableData
+from lab.train.validation import validate
 
 PIXEL_MM = 0.8
 CROP = (256, 192)
 BATCH = 8
-SHARES = {
-    "spider_space": 0.4,
-    "mendeley_t1": 0.1,
-    "mendeley_t2": 0.08,
-    "spider_t1": 0.06,
-    "spider_t2": 0.06,
-    "spider": 0.4,
-    "nnunet": 0.2,
-    "synthetic": 0.3,
-}
 WARM_UP = 100
+MOST_LEVELS = 5  # of resolution: pictures are padded to multiples of 32
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", help=f"the pack; {gather.PACK} where it is there, {gather.NO_PACK!r}: do without")
     parser.add_argument("--bank", type=Path, help="folder of lab.train.prerender; without it no synthetic spines")
     parser.add_argument("--labelled", type=Path, help="folder of lab.train.pseudo_label, of the second round")
     parser.add_argument("--spider", type=Path, help="SPIDER as published: images/*.mha, masks/*.mha")
@@ -55,84 +52,127 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--classes", type=Path, help="JSON for --nnunet: {label name: [structures it may be]}")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="folder of a finished run whose averaged weights are the start")
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=3600, help="in all; a run that is there goes on to them")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="channels of each resolution")
     parser.add_argument("--neighbours", type=int, default=1, help="slices seen on either side of the one named")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--synthetic-only", action="store_true")
+    parser.add_argument("--synthetic-only", action="store_true", help="learn from --bank alone")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
-    train(args)
+    complaint = _complaint(args)
+    if complaint:
+        parser.exit(2, f"{complaint}\n")
+    try:
+        train(args)
+    except UnusableData as error:
+        parser.exit(2, f"{error}\n")
+    except NotFinite as error:
+        parser.exit(2, f"{error} Stopped; {args.out / 'last.pt'} is as it was before.\n")
 
 
-def load_items(args: argparse.Namespace) -> dict[str, list[Item]]:
-    """Training items by source, as SHARES names them."""
-    found: dict[str, list[Item]] = {}
-    if not args.synthetic_only:
-        if (args.data / "spider_space").is_dir():
-            found["spider_space"] = list(sources.spider_space(args.data, "train", PIXEL_MM))
-            for item in sources.labelled(args.labelled) if args.labelled else _mendeley(args.data):
-                found.setdefault(item.source, []).append(item)
-        if args.spider:
-            found["spider"] = list(volumes.spider(args.spider, PIXEL_MM))
-        if args.nnunet:
-            classes = json.loads(args.classes.read_text(encoding="utf-8"))
-            found["nnunet"] = list(volumes.nnunet(args.nnunet, classes, PIXEL_MM))
-    if args.bank:
-        found["synthetic"] = list(sources.synthetic(args.bank))
-    return found
-
-
-def _mendeley(data: Path) -> Iterator[Item]:
-    for contrast in ("t1", "t2"):
-        yield from sources.mendeley(data, "train", PIXEL_MM, contrast)
+def _complaint(args: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments themselves, as a sentence."""
+    given = [name for name in ("labelled", "spider", "nnunet") if getattr(args, name)]
+    wrong = {
+        "--nnunet needs --classes, a JSON {label name: [structures it may be]}.": args.nnunet and not args.classes,
+        "--classes belongs to --nnunet.": args.classes and not args.nnunet,
+        f"--synthetic-only takes no --{', --'.join(given)}.": args.synthetic_only and given,
+        "--synthetic-only needs --bank.": args.synthetic_only and not args.bank,
+        f"--steps {args.steps}: at least 1.": args.steps < 1,
+        f"--neighbours {args.neighbours}: at least 0.": args.neighbours < 0,
+        f"--seed {args.seed}: at least 0.": args.seed < 0,
+        f"--rate {args.rate}: a number from 0.": not (math.isfinite(args.rate) and args.rate >= 0),
+        f"--widths: 1 to {MOST_LEVELS} numbers from 1.": not (len(args.widths) <= MOST_LEVELS and min(args.widths) > 0),
+    }
+    return next((sentence for sentence, applies in wrong.items() if applies), None)
 
 
 def train(args: argparse.Namespace) -> None:
-    """The loop: every 200 steps a checkpoint, every 500 a validation; continues from OUT/last.pt."""
-    items = load_items(args)
-    if not any(items.values()):
-        raise SystemExit("nothing to train on: give --bank, --spider, --nnunet, or --data with the pack.")
-    there = (args.data / "spider_space").is_dir()
-    validation = list(sources.spider_space(args.data, "val", PIXEL_MM)) if there else []
-    state = State(args.out, torch.device(args.device), args.seed, args.widths, args.neighbours)
+    """Load, go on from OUT/last.pt where there is one, train, write the record.
+
+    Raises:
+        UnusableData: the data, OUT/last.pt or --init cannot be used, or OUT was trained with other arguments.
+        NotFinite: the loss is no number any more.
+    """
+    device = _device(args.device)
+    pack = gather.pack_folder(args.data)
+    loaded = gather.load_items(args, pack, PIXEL_MM)
+    validated_on, validation = gather.load_validation(args, pack, PIXEL_MM)
+    state = State(args.out, device, args.seed, args.widths, args.neighbours)
+    state.arguments = {
+        "seed": args.seed,
+        "widths": list(args.widths),
+        "neighbours": args.neighbours,
+        "rate": args.rate,
+        "init_sha256": file_digest(args.init / "last.pt") if args.init else None,
+        "data_sha256": {k: digest(v.items) for k, v in loaded.items()},
+    }
+    state.resume()
+    if state.step > args.steps:
+        raise UnusableData(f"{state.file}: has done {state.step} steps, --steps {args.steps} is fewer.")
     if args.init and not state.step:
         state.start_from(args.init / "last.pt")
+    args.out.mkdir(parents=True, exist_ok=True)
+    run(args, state, {k: v.items for k, v in loaded.items()}, validation)
+    write_record(args, state, loaded, {"source": validated_on, "items": len(validation)})
+
+
+def run(args: argparse.Namespace, state: State, items: dict[str, list[Item]], validation: list[Item]) -> None:
+    """The loop: every 200 steps a checkpoint, every 500 a validation.
+
+    Raises:
+        NotFinite: before anything is written.
+    """
     rng = np.random.default_rng((args.seed, state.step))
-    start, running = time.time(), 0.0
+    start, running = time.time() - state.seconds, 0.0
     bar = tqdm(range(state.step, args.steps), initial=state.step, total=args.steps, mininterval=30)
     for step in bar:
         loss = state.update(*_batch(items, rng, args.neighbours), args.rate * rate_share(step, args.steps))
         running = 0.98 * running + 0.02 * loss if running else loss
         bar.set_postfix(loss=f"{running:.3f}", refresh=False)
+        state.seconds = time.time() - start
         if state.step % 500 == 0 or state.step == args.steps:
             scores = {
                 f"dice_{k}": v for k, v in validate(state.average, validation, state.device, args.neighbours).items()
             }
-            state.log.append({"step": state.step, "loss": running, "seconds": time.time() - start, **scores})
+            state.log.append({"step": state.step, "loss": running, "seconds": state.seconds, **scores})
             (args.out / "log.json").write_text(json.dumps(state.log, indent=1), encoding="utf-8")
             draw_curves(state.log, args.out / "curves.png")
         if state.step % 200 == 0 or state.step == args.steps:
             state.save()
+
+
+def write_record(
+    args: argparse.Namespace, state: State, loaded: dict[str, Loaded], validation: dict[str, str | int | None]
+) -> None:
+    """OUT/record.json: arguments, data and log of the run."""
     record = {
         "steps": args.steps,
         "batch": BATCH,
         "crop": CROP,
         "pixel_mm": PIXEL_MM,
-        "seed": args.seed,
-        "rate": args.rate,
-        "widths": args.widths,
-        "neighbours": args.neighbours,
+        **state.arguments,
         "init": str(args.init.name) if args.init else None,
-        "shares": {k: SHARES[k] for k in items},
-        "items": {k: len(v) for k, v in items.items()},
-        "data_sha256": {k: digest(v) for k, v in items.items()},
+        "shares": {k: SHARES[k] for k in loaded},
+        "items": {k: len(v.items) for k, v in loaded.items()},
+        "left_out": {k: dict(v.left_out) for k, v in loaded.items() if v.left_out},
+        "origins_ignored": {k: v.origins_ignored for k, v in loaded.items() if v.origins_ignored},
+        "notes": [note for v in loaded.values() for note in v.notes],
+        "validation": validation,
         "parameters": sum(p.numel() for p in state.network.parameters()),
         "log": state.log,
     }
     (args.out / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UnusableData(f"--device {name}: is not there or not supported by this torch; try cpu.") from error
+    return device
 
 
 def rate_share(step: int, steps: int) -> float:
@@ -141,31 +181,47 @@ def rate_share(step: int, steps: int) -> float:
 
 
 class State:
-    """Network, its running average, optimiser, step and log; read from `folder`/last.pt where that exists."""
+    """Network, its running average, optimiser, step, log and seconds of a run whose checkpoint is `folder`/last.pt."""
 
     def __init__(
         self, folder: Path, device: torch.device, seed: int, widths: tuple[int, ...] = WIDTHS, neighbours: int = 1
     ) -> None:
         torch.manual_seed(seed)
-        self.file, self.device, self.step = folder / "last.pt", device, 0
+        self.file, self.device, self.step, self.seconds = folder / "last.pt", device, 0, 0.0
         self.log: list[dict[str, float]] = []
+        self.arguments: dict[str, Any] = {}  # those that a run must keep to go on
         self.slices = 2 * neighbours + 1
         self.network = build_network(self.slices, widths=widths).to(device)
         self.average = build_network(self.slices, widths=widths).to(device)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=1e-4)
-        if self.file.exists():
-            stored = torch.load(self.file, map_location=device, weights_only=True)
-            for part in ("network", "average", "optimiser"):
-                getattr(self, part).load_state_dict(stored[part])
-            self.step, self.log = stored["step"], stored["log"]
+
+    def resume(self) -> None:
+        """Go on from last.pt where it exists; one that stores no arguments is taken as it is.
+
+        Raises:
+            UnusableData: it is torn, or belongs to a run with other arguments.
+        """
+        if not self.file.exists():
+            return
+        stored = read_checkpoint(self.file, self.device)
+        if "arguments" in stored:
+            require_same_run(self.file, stored["arguments"], self.arguments)
+        for part in ("network", "average", "optimiser"):
+            load_weights(getattr(self, part), stored.get(part, {}), self.file)
+        self.step, self.log = stored["step"], stored["log"]
+        self.seconds = stored.get("seconds", self.log[-1]["seconds"] if self.log else 0.0)
 
     def start_from(self, checkpoint: Path) -> None:
-        """Take the averaged weights of another run; optimiser and step stay fresh."""
-        weights = torch.load(checkpoint, map_location=self.device, weights_only=True)["average"]
+        """Take the averaged weights of another run; optimiser and step stay fresh.
+
+        Raises:
+            UnusableData: the checkpoint is missing, torn or of other widths.
+        """
+        weights = read_checkpoint(checkpoint, self.device)["average"]
         weights = with_more_slices(weights, self.slices)
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        load_weights(self.network, weights, checkpoint)
+        load_weights(self.average, weights, checkpoint)
 
     def update(self, images: torch.Tensor, sets: torch.Tensor, rate: float) -> float:
         """One step on (N, slices, H, W) and (N, H, W); returns the loss."""
@@ -178,7 +234,8 @@ class State:
     def save(self) -> None:
         """Write last.pt by renaming, so that a killed run leaves a whole file."""
         parts = {p: getattr(self, p).state_dict() for p in ("network", "average", "optimiser")}
-        write_checkpoint(self.file, {**parts, "step": self.step, "log": self.log})
+        about = {"step": self.step, "log": self.log, "seconds": self.seconds, "arguments": self.arguments}
+        write_checkpoint(self.file, {**parts, **about})
 
 
 def _batch(
@@ -191,35 +248,6 @@ def _batch(
         item = items[name][rng.integers(len(items[name]))]
         pairs.append(draw(item, rng, CROP, neighbours))
     return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
-
-
-@torch.no_grad()
-def validate(network: nn.Module, items: list[Item], device: torch.device, neighbours: int = 1) -> dict[str, float]:
-    """Mean Dice on whole slices, every second one; what a set leaves open is not counted."""
-    groups = {
-        "vertebra": (Structure.BODY, Structure.POSTERIOR, Structure.C1, Structure.C2),
-        "disc": (Structure.DISC,),
-        "canal": (Structure.CANAL, Structure.CORD),
-    }
-    scores: dict[str, list[float]] = {g: [] for g in groups}
-    for item in items:
-        step = max(1, round(3.0 / item.slice_mm))
-        count = item.sets.shape[0]
-        answers = []
-        for s in range(0, count, 2):
-            picked = np.clip(s + step * np.arange(-neighbours, neighbours + 1), 0, count - 1)
-            image = torch.from_numpy(item.image[picked].astype(np.float32))[None].to(device)
-            pad = [-image.shape[3] % 32, -image.shape[2] % 32]
-            image = nn.functional.pad(image, (0, pad[0], 0, pad[1]))
-            answers.append(network(image)[0, :, : item.sets.shape[1], : item.sets.shape[2]].argmax(0).cpu().numpy())
-        answer, sets = np.stack(answers), item.sets[::2]
-        for name, members in groups.items():
-            union = sources.bits(*members)
-            truth = (sets & ~np.uint16(union)) == 0
-            decided = truth | ((sets & union) == 0)
-            found = np.isin(answer, members) & decided
-            scores[name].append(float(2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1)))
-    return {k: float(np.mean(v)) for k, v in scores.items() if v}
 
 
 def draw_curves(log: list[dict[str, float]], file: Path) -> None:
