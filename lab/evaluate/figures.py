@@ -32,7 +32,6 @@ SOURCES = {
     "crops": "docs/segmenter/crops_test.md",
     "candidates": "docs/segmenter/candidates.md",
     "cervical": "docs/segmenter/table_cervical.md",
-    "candidates": "docs/segmenter/candidates.md",
     "grader test": "docs/grader/table_test.md",
     "benchmark": "docs/benchmark/benchmark.md",
     "quality": "docs/quality/table.md",
