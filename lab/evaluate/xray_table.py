@@ -31,7 +31,8 @@ MEASURES = {  # name -> unit, whether film mm are brought to the patient's plane
     "canal_ap_diameter_mm": "mm",
     "torg_pavlov_ratio": "",
 }
-GRADES = ("kellgren", "walraevens_height_loss", "lane_narrowing", "lane_osteophytes", "low_disc_with_osteophyte")
+SIGN = "low_disc_with_osteophyte"  # there or not
+GRADES = ("kellgren", "walraevens_height_loss", "lane_narrowing", "lane_osteophytes", SIGN)
 SPURS_MM = ("osteophyte_superior_mm", "osteophyte_inferior_mm")
 LARGE_SPUR_MM = 4.0
 WRONG_SHARE = 0.15  # of a film's landmarks: fewer are mistakes of single points
@@ -152,6 +153,9 @@ def _grade_rows(cases: Cases) -> Iterator[str]:
         ]
         where = "both" if name.startswith("lane") else "cervical"
         yield _row(where, pairs, f"{name}, same grade, %", lambda p: _percent(a == b for a, b in p), 1)
+        if name != SIGN:
+            gross = [(film, abs(true - told) > 1) for film, (true, told) in pairs]
+            yield _row(where, gross, f"{name}, off by two or more, %", _percent, 1)
         yield _row(where, pairs, f"{name}, quadratic kappa", lambda p: kappa(*np.array(p).T, "quadratic"), 2)
 
 

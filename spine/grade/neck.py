@@ -27,10 +27,10 @@ BY_RULE = ("spondylolisthesis", "stenosis")
 # Logits of the lumbar discs are shrunk by this: the step to the neck was never checked. A choice.
 TEMPER = 0.6
 # Of five grades whose odds were never checked in the neck the most probable one says little: healthy volunteers' discs
-# got grade IV with 0.34 to 0.38. A grade is told from MIN_GRADE_PROB on, a worn disc (IV or V) from MIN_WORN_PROB on;
-# choices.
-MIN_GRADE_PROB, MIN_WORN_PROB = 0.5, 0.9
-WORN = (4, 5)
+# got grade IV with 0.34 to 0.38. A grade is told from MIN_GRADE_PROB on, and only where worn (IV or V) or not is clear
+# by MIN_SIDE_PROB, alike on both sides: sound discs told beside worn ones left blank would mislead. Choices.
+MIN_GRADE_PROB, MIN_SIDE_PROB = 0.5, 0.9
+SIDES = {"I-III": (1, 2, 3), "IV-V": (4, 5)}
 # Usual threshold [M-med]. Error: 0.7 mm on phantoms of 0.7 x 4 mm voxels, and 0.84 mm, the root mean square of what 23
 # segments of four healthy volunteers showed in slabs of 5 to 9 slices; whatever they truly slip is in it.
 SLIP_LIMIT_MM, SLIP_ERROR_MM = 3.0, 1.1
@@ -72,11 +72,12 @@ def undecided(probabilities: NDArray[np.float32]) -> str | None:
             f"no grade of Miyazaki stands out (grade {first}: {told[first]:.2f}, grade {second}: {told[second]:.2f}); "
             f"one is told from {MIN_GRADE_PROB:.2f} on"
         )
-    worn = sum(told[grade] for grade in WORN)
-    if first in WORN and worn < MIN_WORN_PROB:
+    side, members = next((side, members) for side, members in SIDES.items() if first in members)
+    together = sum(told[grade] for grade in members)
+    if together < MIN_SIDE_PROB:
         return (
-            f"unproven in the neck: Miyazaki's grades IV and V together have a probability of {worn:.2f}; "
-            f"they are told from {MIN_WORN_PROB:.2f} on"
+            f"unproven in the neck: Miyazaki's grades {side} together have a probability of {together:.2f}; "
+            f"they are told from {MIN_SIDE_PROB:.2f} on"
         )
     return None
 

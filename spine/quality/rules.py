@@ -18,8 +18,8 @@ CORD_REASON = (
 )
 HIGHEST_CHECKED = 9  # T9: above it a neck in view is outlined worse
 PLATES_REASON = (
-    "measured between end plates of the neck, heights miss the truth of synthetic necks by 1 mm, "
-    "angles by 3 to 5 degrees"
+    "measured between end plates of the neck or upper chest, heights miss the truth of synthetic necks by 1 mm, "
+    "angles by 4 to 5 degrees"
 )
 
 

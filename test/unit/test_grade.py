@@ -273,8 +273,9 @@ def test_neck_has_miyazaki_and_rules_and_refuses_the_rest() -> None:
     [
         ((0.02, 0.08, 0.80, 0.08, 0.02), None),
         ((0.10, 0.15, 0.30, 0.36, 0.09), "no grade of Miyazaki stands out (grade 4: 0.36, grade 3: 0.30)"),
-        ((0.05, 0.10, 0.20, 0.55, 0.10), "grades IV and V together have a probability of 0.65"),
+        ((0.05, 0.10, 0.20, 0.55, 0.10), "grades IV-V together have a probability of 0.65"),
         ((0.01, 0.02, 0.05, 0.62, 0.30), None),
+        ((0.60, 0.10, 0.10, 0.15, 0.05), "grades I-III together have a probability of 0.80"),
     ],
 )
 def test_miyazaki_is_told_where_a_grade_stands_out(probabilities: tuple[float, ...], why: str | None) -> None:
