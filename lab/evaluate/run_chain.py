@@ -1,6 +1,6 @@
 """From picture to measurement on synthetic spines whose answers are known: the error of network and measuring together.
 
-    python -m lab.evaluate.run_chain --out docs/measure --spines 12
+    python -m lab.evaluate.run_chain --out docs/measure --spines 10
 
 The spines of lab.evaluate.run_phantoms, of seeds that trained nothing, rendered as clinical T2 stacks of 15 slices and
 read by the whole of the pipeline up to the measurements. Where run_phantoms shows what measuring alone costs, this
@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("model"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--spines", type=int, default=12, help="of each region")
+    parser.add_argument("--spines", type=int, default=10, help="of each region")
     args = parser.parse_args()
     models = open_models(args.model, "cpu")
     reads: list[Read] = []

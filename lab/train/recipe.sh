@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From nothing to the shipped segmenter: bank of synthetic spines, pictures, two rounds of training, ONNX, parity, figures.
 #     lab/train/recipe.sh [FOLDER FOR EVERYTHING IN BETWEEN]      DATA=../shared/data PYTHON=.venv-test/bin/python
-# Every step continues where it was interrupted. Hours on two processor cores; SCALE=1000 runs every step with a
-# thousandth of the training, to see that it holds together (in a clone: it writes over model and docs; 16 minutes).
+# Every step continues where it was interrupted. Hours on two processor cores; SCALE=1000 trains a thousandth of
+# it and leaves out benchmark and figures, to see that it holds together (in a clone: it writes over model and docs).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=${1:-work}
