@@ -20,6 +20,7 @@ from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.memory import require_memory
 from spine.muscle import measure_muscles, support_stenosis
+from spine.neck import read_neck
 from spine.quality import (
     QualityModel,
     judge_quality,
@@ -56,6 +57,8 @@ STAGES = (
     "xray",
     "segment",
     "label",
+    "neck",
+    "restore",
     "judge",
     "measure",
     "grade",
@@ -73,16 +76,17 @@ class Models:
 
     settings: Settings
     segmenter: Runner
+    neck: Runner  # opened when the first neck comes
     grader: Runner
     quality: QualityModel
     xray: Runner  # opened when the first radiograph comes
     axial: Runner  # opened when the first axial series comes
     folder: Path
 
-    def read_again(self, volume: Volume) -> tuple[Segmentation, LabelledSpine]:
-        """Segment and label `volume`: for a second look at one slice."""
-        segmentation = segment_volume(volume, self.segmenter, self.settings.segmenter)
-        return segmentation, label_levels(segmentation, volume)
+    def read(self, volume: Volume) -> tuple[Segmentation, LabelledSpine]:
+        """Segment and label `volume`, a neck twice."""
+        first = segment_volume(volume, self.segmenter, self.settings.segmenter)
+        return read_neck(volume, first, label_levels(first, volume), self.neck, self.settings.segmenter)
 
 
 @dataclass
@@ -116,7 +120,8 @@ def open_models(model_dir: Path, runner: str = "auto") -> Models:
     grader = open_runner(model_dir / settings.grader.file, settings.grader.sha256, "cpu")
     xray = WhenNeeded(model_dir / settings.xray.file, settings.xray.sha256)
     axial = WhenNeeded(model_dir / settings.axial.file, settings.axial.sha256)
-    return Models(settings, segmenter, grader, read_quality(model_dir, settings), xray, axial, model_dir)
+    neck = WhenNeeded(model_dir / settings.neck.file, settings.neck.sha256, runner)
+    return Models(settings, segmenter, neck, grader, read_quality(model_dir, settings), xray, axial, model_dir)
 
 
 def run(
@@ -141,10 +146,8 @@ def run(
         require_memory(volume.array.size)
     with clock("xray"):
         film = _film(study, models)
-    with clock("segment"):
-        segmentation = segment_volume(volume, models.segmenter, settings.segmenter)
-    with clock("label"):
-        spine = label_levels(segmentation, volume)
+    segmentation, spine, neck = _read(volume, models, clock)
+    with clock("restore"):
         mask = restore(spine, segmentation, volume)
     with clock("judge"):
         quality, spine = _judge(study, volume, segmentation, spine, models)
@@ -165,7 +168,7 @@ def run(
         advice = caution(beside, study.record_doubt)
     with clock("report"):
         facts = RunFacts(
-            models=_used(settings, film is not None and bool(film.runner), study.axial_t2 is not None),
+            models=_used(settings, neck, film is not None and bool(film.runner), study.axial_t2 is not None),
             runner=segmentation.runner,
             seconds=dict(clock.seconds),
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
@@ -179,11 +182,23 @@ def run(
     return report
 
 
+def _read(volume: Volume, models: Models, clock: Clock) -> tuple[Segmentation, LabelledSpine, bool]:
+    """As Models.read, timed, and whether the neck was read again."""
+    settings = models.settings.segmenter
+    with clock("segment"):
+        first = segment_volume(volume, models.segmenter, settings)
+    with clock("label"):
+        spine = label_levels(first, volume)
+    with clock("neck"):
+        segmentation, spine = read_neck(volume, first, spine, models.neck, settings)
+    return segmentation, spine, segmentation is not first
+
+
 def _judge(
     study: Study, volume: Volume, segmentation: Segmentation, spine: LabelledSpine, models: Models
 ) -> tuple[Quality, LabelledSpine]:
     """How far the answer can be trusted, and `spine` with what that says of its numbering."""
-    quality = judge_quality(study.primary, volume, segmentation, spine, models.quality, models.read_again)
+    quality = judge_quality(study.primary, volume, segmentation, spine, models.quality, models.read)
     return quality, replace(spine, numbering=stated_numbering(spine.numbering, quality.doubts))
 
 
@@ -211,8 +226,8 @@ def _muscles(
     return found, support_stenosis(grades, found)
 
 
-def _used(settings: Settings, film: bool, muscle: bool) -> dict[str, str]:
+def _used(settings: Settings, neck: bool, film: bool, muscle: bool) -> dict[str, str]:
     """File -> digest of what was learnt and entered this case."""
-    always = {part.file: part.sha256 for part in (settings.segmenter, settings.grader, settings.quality)}
-    beside = {settings.xray.file: settings.xray.sha256} if film else {}
-    return {**always, **beside, **({settings.axial.file: settings.axial.sha256} if muscle else {})}
+    seldom = ((settings.neck, neck), (settings.xray, film), (settings.axial, muscle))
+    always = (settings.segmenter, settings.grader, settings.quality)
+    return {part.file: part.sha256 for part in (*always, *(part for part, entered in seldom if entered))}

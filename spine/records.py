@@ -141,6 +141,7 @@ class LabelledSpine:
     discs: tuple[Disc, ...]  # lowest first
     numbering: Numbering
     flags: tuple[str, ...] = ()
+    read_again: frozenset[int] = frozenset()  # labels of the vertebrae that the network of the neck outlined
 
 
 @dataclass(frozen=True)

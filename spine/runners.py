@@ -65,14 +65,14 @@ def open_runner(file: Path, sha256: str, choice: str = "auto") -> Runner:
 
 
 class WhenNeeded:
-    """A network on the CPU that few cases need: its file is checked at once, and opened at the first call.
+    """A network that few cases need: its file is checked at once, and opened at the first call.
 
     Raises ModelError like open_runner.
     """
 
-    def __init__(self, file: Path, sha256: str) -> None:
+    def __init__(self, file: Path, sha256: str, choice: str = "cpu") -> None:
         _checked(file, sha256)
-        self._file, self._sha256 = file, sha256
+        self._file, self._sha256, self._choice = file, sha256, choice
         self._runner: Runner | None = None
 
     @property
@@ -83,7 +83,7 @@ class WhenNeeded:
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's answer."""
         if self._runner is None:
-            self._runner = open_runner(self._file, self._sha256, "cpu")
+            self._runner = open_runner(self._file, self._sha256, self._choice)
         return self._runner(batch)
 
 

@@ -49,7 +49,7 @@ def segment_volume(volume: Volume, runner: Runner, settings: SegmenterSettings) 
             structures[start + n] = largest(answer[n])
     _, high, wide = volume.content
     structures[:, high:], structures[:, :, wide:] = 0, 0
-    return Segmentation(probabilities, structures, _confidence(probabilities, structures), runner.name)
+    return Segmentation(probabilities, structures, mean_confidence(probabilities, structures), runner.name)
 
 
 def tile_slices(slices: int, rows: int, columns: int, batch: int) -> int:
@@ -70,7 +70,7 @@ def to_half(probability: NDArray[np.float32]) -> NDArray[np.float16]:
     return half.view(np.float16)
 
 
-def _confidence(probabilities: NDArray[np.float16], structures: NDArray[np.uint8]) -> dict[str, float]:
+def mean_confidence(probabilities: NDArray[np.float16], structures: NDArray[np.uint8]) -> dict[str, float]:
     """Mean probability of each structure inside it; structures that were not found are left out."""
     confidence = {}
     for structure in STRUCTURES[1:]:

@@ -31,6 +31,14 @@ class SegmenterSettings:
 
 
 @dataclass(frozen=True)
+class NeckSettings:
+    """The network that reads necks again; same input and classes as the segmenter."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class GraderSettings:
     """The grading network."""
 
@@ -108,6 +116,7 @@ class Settings:
     version: str
     grid: GridSettings
     segmenter: SegmenterSettings
+    neck: NeckSettings
     grader: GraderSettings
     quality: QualitySettings
     fusion: FusionSettings
@@ -135,6 +144,7 @@ def read_settings(model_dir: Path) -> Settings:
         version=settings.version,
         grid=_build(GridSettings, settings.grid, f"{path}: grid"),
         segmenter=_build(SegmenterSettings, settings.segmenter, f"{path}: segmenter"),
+        neck=_build(NeckSettings, settings.neck, f"{path}: neck"),
         grader=_build(GraderSettings, settings.grader, f"{path}: grader"),
         quality=_build(QualitySettings, settings.quality, f"{path}: quality"),
         fusion=_build(FusionSettings, settings.fusion, f"{path}: fusion"),

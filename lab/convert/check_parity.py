@@ -1,6 +1,7 @@
 """Do torch, ONNX on the CPU and, where there is one, ONNX on a GPU name the same class for every voxel?
 
     python -m lab.convert.check_parity --run RUN --model model --image test/input/lumbar/images/sagittal-spine-mri/*.mha
+    python -m lab.convert.check_parity --run RUN --part neck --image test/input/cervical/images/sagittal-spine-mri/*.mha
 
 Prints a line for each runner and exits with 1 when fewer than 99.9 % of the voxels agree with torch.
 """
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lab.convert.to_onnx import exported_offsets, load_shipped
+from lab.convert.to_onnx import PARTS, exported_offsets, load_shipped
 from spine.conform import conform_study
 from spine.errors import ModelError
 from spine.read import read_files
@@ -46,14 +47,16 @@ def main() -> int:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=Path("model"))
     parser.add_argument("--image", type=Path, required=True)
+    parser.add_argument("--part", choices=PARTS, default=PARTS[0], help="what the network is in the settings")
     args = parser.parse_args()
     settings = read_settings(args.model)
+    shipped = settings.neck if args.part == "neck" else settings.segmenter
     volume = conform_study(read_files(image=args.image), settings.grid)
     reference = segment_volume(volume, TorchRunner(args.run / "last.pt"), settings.segmenter)
     worst = 1.0
     for choice in ("cpu", "cuda", "tensorrt"):
         try:
-            runner = open_runner(args.model / settings.segmenter.file, settings.segmenter.sha256, choice)
+            runner = open_runner(args.model / shipped.file, shipped.sha256, choice)
         except ModelError as error:
             print(f"{choice}: not tried: {error}")
             continue

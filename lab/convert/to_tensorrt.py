@@ -1,11 +1,12 @@
-"""A TensorRT engine for this machine's GPU: built, compared with the CPU's answer, timed, and only then installed.
+"""TensorRT engines for this machine's GPU: built, compared with the CPU's answer, timed, and only then installed.
 
     python -m lab.convert.to_tensorrt --model model [--cache DIR] [--repeats 5] [--try-only]
 
-Needs requirements-gpu.txt. The engine goes into `engines` beside the network, under a name that holds the network's
-digest, the GPU's architecture and TensorRT's version, with a record of how far it agrees with the CPU on the bundled
-case. `export.sh` then packs it into the model's tarball. One that names fewer than 99.9 % of the voxels as the CPU does
-is not installed, and the exit code is 1; 2 says that there is nothing here to build with.
+Needs requirements-gpu.txt. One engine for the segmenter and one for the network of the neck, which takes the same
+shapes. An engine goes into `engines` beside its network, under a name that holds the network's digest, the GPU's
+architecture and TensorRT's version, with a record of how far it agrees with the CPU on a bundled case. `export.sh` then
+packs it into the model's tarball. One that names fewer than 99.9 % of the voxels as the CPU does is not installed, and
+the exit code is 1; 2 says that there is nothing here to build with.
 
 HAS NEVER RUN ON A GPU. What the tests check without one is named in docs/benchmark/README.md.
 """
@@ -45,10 +46,10 @@ from spine.read import read_study
 from spine.records import Segmentation, Volume
 from spine.runners import Runner, open_runner
 from spine.segment import segment_volume
-from spine.settings import SegmenterSettings, read_settings
+from spine.settings import NeckSettings, SegmenterSettings, Settings, read_settings
 
 ROOT = Path(__file__).parents[2]
-CASE = ROOT / "test" / "input" / "lumbar"
+CASES = {"segmenter": ROOT / "test" / "input" / "lumbar", "neck": ROOT / "test" / "input" / "cervical"}
 TENSORRT = "TensorrtExecutionProvider"
 
 
@@ -80,11 +81,20 @@ def main() -> int:
         print(f"No engine can be built here: {device if isinstance(device, str) else 'TensorRT is not installed'}.")
         return 2
     settings = read_settings(args.model)
-    network = args.model / settings.segmenter.file
-    volume = conform_study(read_study(CASE), settings.grid)
+    parts = {"segmenter": settings.segmenter, "neck": settings.neck}
+    codes = [make(args, device, settings, parts[part], case) for part, case in CASES.items()]
+    return max(codes)
+
+
+def make(
+    args: argparse.Namespace, device: Gpu, settings: Settings, part: SegmenterSettings | NeckSettings, case: Path
+) -> int:
+    """Build, compare and install the engine of one network; returns the exit code."""
+    network = args.model / part.file
+    volume = conform_study(read_study(case), settings.grid)
     bench = Bench(volume, settings.segmenter, args.repeats)
-    cpu, reference = bench.run(open_runner(network, settings.segmenter.sha256, "cpu"))
-    print(line(cpu))
+    cpu, reference = bench.run(open_runner(network, part.sha256, "cpu"))
+    print(f"{part.file}\n{line(cpu)}")
     try:
         print(line(bench.run(open_cuda(network.read_bytes()), reference)[0]))
     except GpuFailure as failure:
@@ -96,13 +106,13 @@ def main() -> int:
             print(f"built in {time.perf_counter() - start:.1f} s, {len(engine) / 1e6:.1f} MB")
             trial, _ = bench.run(open_built(engine, device), reference)
             print(line(trial))
-            record = judge(trial, engine, settings.segmenter.sha256, device)
+            record = judge(trial, engine, part.sha256, device)
         except (GpuFailure, Refused) as fault:
             print(f"Not installed: {fault}.")
             return 1
     if args.try_only:
         return 0
-    print(f"Installed: {install(engine_file(network, settings.segmenter.sha256, device), engine, record)}")
+    print(f"Installed: {install(engine_file(network, part.sha256, device), engine, record)}")
     return 0
 
 

@@ -17,11 +17,9 @@ import numpy as np
 from PIL import Image
 
 from spine.conform import conform_study
-from spine.label import label_levels
 from spine.pipeline import open_models
 from spine.read import read_study
 from spine.report.picture import Picture, draw_picture
-from spine.segment import segment_volume
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "model/segmenter.md")
@@ -71,8 +69,7 @@ def bundled_picture() -> Picture:
     """The mid-sagittal picture of the bundled case as the report shows it."""
     models = open_models(ROOT / "model", "cpu")
     volume = conform_study(read_study(ROOT / "test" / "input" / "lumbar"), models.settings.grid)
-    segmentation = segment_volume(volume, models.segmenter, models.settings.segmenter)
-    return draw_picture(volume, label_levels(segmentation, volume))
+    return draw_picture(volume, models.read(volume)[1])
 
 
 def save_overlay(file: Path) -> None:

@@ -13,8 +13,8 @@ from lab.evaluate.quality_cases import Sample
 from spine.anatomy import Structure
 from spine.conform import conform_study
 from spine.errors import SpineError
-from spine.label import label_levels
 from spine.measure import measure_levels
+from spine.pipeline import Models
 from spine.quality.central import case_features
 from spine.quality.confidence import group_probabilities
 from spine.quality.image import image_features
@@ -24,9 +24,6 @@ from spine.quality.spacing import SIZES_IMPLAUSIBLE
 from spine.quality.thresholds import read_thresholds
 from spine.quality.verdict import implausible_sizes, refuse_other_images, ruled
 from spine.records import LabelledSpine, Segmentation, Series, Volume
-from spine.runners import Runner
-from spine.segment import segment_volume
-from spine.settings import Settings
 
 BINS = 50  # of voxel probability
 TRUTH = {"vertebra": 1, "disc": 2, "canal": 3}
@@ -38,29 +35,27 @@ TURNED_FAMILIES = (
 )
 
 
-def examine(sample: Sample, segmenter: Runner, settings: Settings) -> dict[str, Any]:
+def examine(sample: Sample, models: Models) -> dict[str, Any]:
     """Row of raw results: never a figure that is derived from several cases."""
     row: dict[str, Any] = {
         key: getattr(sample, key) for key in ("name", "patient", "source", "split", "kind", "family", "strength")
     }
     study = sample.study()
     try:
-        volume = conform_study(study, settings.grid)
+        volume = conform_study(study, models.settings.grid)
         image = image_features(study.primary, volume)
         refuse_other_images(study.primary.slug, image, read_thresholds())
     except SpineError as refusal:
         return {**row, "refused": str(refusal)}
 
-    def read(other: Volume) -> tuple[Segmentation, LabelledSpine]:
-        answer = segment_volume(other, segmenter, settings.segmenter)
-        return answer, label_levels(answer, other)
-
-    segmentation, spine = read(volume)
+    segmentation, spine = models.read(volume)
     row["features"] = _rounded(case_features(image, volume, segmentation, spine))
     row["refused"] = "" if spine.vertebrae else "no vertebral body was recognised"
     row["flags"] = rule_flags(study.primary, volume, spine, row["features"]["noise"])
     if is_turned(sample) and spine.vertebrae:
-        row["turned"] = {turn: _rounded(found) for turn, found in turned_features(volume, segmentation, read).items()}
+        row["turned"] = {
+            turn: _rounded(found) for turn, found in turned_features(volume, segmentation, models.read).items()
+        }
     row["numbering_doubted"] = spine.numbering.doubt is not None
     if sample.truth is not None:
         truth = on_grid(sample.truth, sample.spacing_mm, volume)

@@ -24,16 +24,14 @@ from tqdm import tqdm
 from lab.evaluate.quality_cases import MENDELEY_MM, SPLITS, THICK_STEP, Sample, draw, load_mendeley, load_space
 from lab.evaluate.quality_damage import RULED
 from spine.conform import conform_study
-from spine.label import label_levels
 from spine.measure import measure_levels
+from spine.pipeline import Models, open_models
 from spine.quality.motion import motion_doubts
 from spine.quality.seams import seam_doubts
 from spine.quality.spacing import spacing_doubts
 from spine.quality.thresholds import read_thresholds
 from spine.quality.verdict import implausible_sizes
-from spine.runners import Runner, open_runner
-from spine.segment import segment_volume
-from spine.settings import Settings, read_settings
+from spine.settings import Settings
 
 SEXES = {"F": "female", "M": "male"}
 STRENGTHS = (0.0, 0.5, 1.0)
@@ -52,12 +50,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4, help="every n-th picture for rows and slices")
     parser.add_argument("--every-spacing", type=int, default=20, help="every n-th picture of known spacing")
     args = parser.parse_args()
-    settings = read_settings(args.model)
-    segmenter = open_runner(args.model / settings.segmenter.file, settings.segmenter.sha256, "cpu")
+    models = open_models(args.model, "cpu")
     args.out.mkdir(parents=True, exist_ok=True)
     rows = []
     with (args.out / "silence.jsonl").open("w", encoding="utf-8") as file:
-        for row in tqdm(all_rows(args, segmenter, settings), unit="picture"):
+        for row in tqdm(all_rows(args, models), unit="picture"):
             rows.append(row)
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -65,13 +62,13 @@ def main() -> None:
     print(table(rows))
 
 
-def all_rows(args: argparse.Namespace, segmenter: Runner, settings: Settings) -> Iterator[Row]:
+def all_rows(args: argparse.Namespace, models: Models) -> Iterator[Row]:
     """A row for every picture and damage, see `row_of`."""
     pictures = [islice(kind(args.data), 0, None, args.every) for kind in (midsagittal, mendeley, stacks)]
     for source in pictures:
-        yield from pieces(source, settings)
+        yield from pieces(source, models.settings)
     for sample in islice(midsagittal(args.data), 1, None, args.every_spacing):
-        yield from spacings(sample, sex_of(args.data, sample.patient), segmenter, settings)
+        yield from spacings(sample, sex_of(args.data, sample.patient), models)
 
 
 def known_patients(name: str) -> list[str]:
@@ -155,7 +152,7 @@ def row_of(sample: Sample, damage: str, settings: Settings) -> Row:
     return {"name": sample.name, "source": sample.source, "damage": damage, "told": told}
 
 
-def spacings(sample: Sample, sex: str | None, segmenter: Runner, settings: Settings) -> Iterator[Row]:
+def spacings(sample: Sample, sex: str | None, models: Models) -> Iterator[Row]:
     """Whether a spacing wrong by each of FACTORS along each of AXES is told, without the sex and with it."""
     limits = read_thresholds()
     for axes, (down, back) in AXES.items():
@@ -164,8 +161,8 @@ def spacings(sample: Sample, sex: str | None, segmenter: Runner, settings: Setti
                 continue
             step, row_mm, column_mm = sample.spacing_mm
             study = replace(sample, spacing_mm=(step, row_mm * factor**down, column_mm * factor**back)).study()
-            volume = conform_study(study, settings.grid)
-            spine = label_levels(segment_volume(volume, segmenter, settings.segmenter), volume)
+            volume = conform_study(study, models.settings.grid)
+            _, spine = models.read(volume)
             found, shape = measure_levels(spine, volume), spacing_doubts(spine, volume, limits)
             told = [
                 name

@@ -25,12 +25,10 @@ from tqdm import tqdm
 from lab.evaluate.metrics import dice
 from spine.anatomy import Structure
 from spine.conform import conform_study
-from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.pipeline import Models, open_models
 from spine.read import read_files
 from spine.records import Grid, LabelledSpine, Segmentation, Series, Volume
-from spine.segment import segment_volume
 
 CASES = ("11", "18", "20", "23")
 BODIES = ("C2", "C3", "C4", "C5", "C6", "C7", "T1")
@@ -63,8 +61,7 @@ def cervical_case(folder: Path, case: str, points: list[dict[str, str]], models:
     """Cord Dice on the model's grid where a mask exists, and the name found at each marked height."""
     study = read_files(image=folder / f"errsm_{case}_image.nii.gz")
     volume = conform_study(study, models.settings.grid)
-    segmentation = segment_volume(volume, models.segmenter, models.settings.segmenter)
-    spine = label_levels(segmentation, volume)
+    segmentation, spine = models.read(volume)
     result: dict[str, Any] = {
         "case": case,
         "discs": [d.level for d in spine.discs],

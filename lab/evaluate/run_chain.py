@@ -24,19 +24,17 @@ from tqdm import tqdm
 from lab.evaluate.agreement import bootstrap_by_patient
 from lab.evaluate.quality_cases import SAGITTAL, SLUG
 from lab.evaluate.run_phantoms import Error, Values, errors_of, labelled, values_of, volume_of
-from lab.synth.phantom import rasterise
+from lab.synth.phantom import Phantom, rasterise
 from lab.synth.plan import SpinePlan
 from lab.synth.render import render
 from lab.synth.sample import sample_spine
 from spine.conform import conform_study
 from spine.errors import UnusableImage
-from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.pipeline import Models, open_models
 from spine.quality.verdict import judge_quality, judge_sizes
 from spine.quality.withhold import withhold_measurements
 from spine.records import Grid, Series, Study
-from spine.segment import segment_volume
 
 SPACING_MM, SLICES = (3.6, 0.6, 0.6), 15
 FAMILY = 8  # of the seeds: training takes other ones
@@ -48,7 +46,12 @@ BY_RULER = (  # measurements of which the true mask gives the reference
     "segmental_angle_deg",
     "body_height_anterior_mm",
     "body_height_posterior_mm",
+    "body_wedge_deg",
+    "wedge_percent",
+    "biconcavity_ratio",
     "c2_c7_angle_deg",
+    "c7_slope_deg",
+    "t1_slope_deg",
 )
 
 
@@ -61,18 +64,24 @@ class Read:
     error: Error
 
 
-def read_spine(view: str, seed: int, models: Models) -> Iterator[Read]:
-    """Every comparable measurement of one synthetic study; nothing where the study is refused."""
+def draw_study(
+    view: str, seed: int, spacing_mm: tuple[float, float, float] = SPACING_MM, slices: int = SLICES, planes: int = 3
+) -> tuple[Study, Phantom, SpinePlan]:
+    """One synthetic T2 stack, its truth and its plan; `planes` are averaged into one slice."""
     rng = np.random.default_rng([seed, FAMILY])
     plan = sample_spine(rng, view)
-    phantom = rasterise(plan, (SPACING_MM[0] / 3, *SPACING_MM[1:]), 3 * SLICES)
-    picture = render(phantom.tissues, rng, "t2", 3, SPACING_MM[1], artefacts=0.8)
+    phantom = rasterise(plan, (spacing_mm[0] / planes, *spacing_mm[1:]), planes * slices)
+    picture = render(phantom.tissues, rng, "t2", planes, spacing_mm[1], artefacts=0.8)
     stored = np.rint(np.clip(picture / np.percentile(picture, 99), 0, 2) * TOP_VALUE).astype(np.int16)
-    grid = Grid((*stored.shape[:0:-1], len(stored)), SPACING_MM[::-1], (0.0, 0.0, 0.0), SAGITTAL)
-    study = Study(Series(SLUG, "drawn", stored, grid))
+    grid = Grid((*stored.shape[:0:-1], len(stored)), spacing_mm[::-1], (0.0, 0.0, 0.0), SAGITTAL)
+    return Study(Series(SLUG, "drawn", stored, grid)), phantom, plan
+
+
+def read_spine(view: str, seed: int, models: Models) -> Iterator[Read]:
+    """Every comparable measurement of one synthetic study; nothing where the study is refused."""
+    study, phantom, plan = draw_study(view, seed)
     volume = conform_study(study, models.settings.grid)
-    segmentation = segment_volume(volume, models.segmenter, models.settings.segmenter)
-    spine = label_levels(segmentation, volume)
+    segmentation, spine = models.read(volume)
     try:
         quality = judge_quality(study.primary, volume, segmentation, spine, models.quality)
     except UnusableImage:

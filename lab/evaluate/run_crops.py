@@ -28,10 +28,8 @@ from lab.evaluate.run_pack import MENDELEY_MM, SAGITTAL, SPLITS, interval
 from spine.anatomy import CANAL_LABEL, DISC_OFFSET, PARTIAL_OFFSET
 from spine.conform import conform_study, restore
 from spine.errors import SpineError
-from spine.label import label_levels
 from spine.pipeline import Models, open_models
 from spine.records import Grid, Series, Study
-from spine.segment import segment_volume
 
 S1 = 6  # in the reference: 1..5 are L1..L5
 IN_VIEW = 0.9  # share of a body's pixels above the cut from which its name counts
@@ -92,8 +90,7 @@ def cropped_case(picture: NDArray[np.uint8], reference: NDArray[np.uint8], model
     study = Study(Series("sagittal-t1-spine-mri", "cropped", picture[None], grid))
     try:
         volume = conform_study(study, models.settings.grid)
-        segmentation = segment_volume(volume, models.segmenter, models.settings.segmenter)
-        spine = label_levels(segmentation, volume)
+        segmentation, spine = models.read(volume)
     except SpineError as error:
         return {"right": False, "refused": str(error), "doubt": True, "probability": None, "method": None}
     mask = restore(spine, segmentation, volume)[0]

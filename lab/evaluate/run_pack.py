@@ -25,14 +25,12 @@ from tqdm import tqdm
 from lab.evaluate.metrics import assd_mm, dice
 from spine.anatomy import CANAL_LABEL, DISC_OFFSET, PARTIAL_OFFSET
 from spine.conform import conform_study, restore
-from spine.label import label_levels
 from spine.pipeline import Models, open_models
 from spine.quality.naming import name_doubts
 from spine.quality.rules import distance_doubts
 from spine.quality.thresholds import read_thresholds
 from spine.read import read_files
 from spine.records import Grid, LabelledSpine, Series, Study, Volume
-from spine.segment import segment_volume
 
 SPLITS = Path(__file__).parents[1] / "train" / "splits.json"
 MENDELEY_MM = (4.0, 0.78, 0.78)  # assumed by the data's own notes; no millimetres are reported from it
@@ -67,8 +65,7 @@ def main() -> None:
 def predict(study: Study, models: Models) -> tuple[NDArray[np.uint8], LabelledSpine, Volume]:
     """(mask on the stored grid (k, j, i), labelled spine, the volume that it lies on)."""
     volume = conform_study(study, models.settings.grid)
-    segmentation = segment_volume(volume, models.segmenter, models.settings.segmenter)
-    spine = label_levels(segmentation, volume)
+    segmentation, spine = models.read(volume)
     return restore(spine, segmentation, volume), spine, volume
 
 
@@ -140,8 +137,7 @@ def mendeley_case(data: Path, patient: str, models: Models) -> dict[str, Any]:
     grid = Grid((picture.shape[1], picture.shape[0], 1), MENDELEY_MM[::-1], (0.0, 0.0, 0.0), SAGITTAL)
     study = Study(Series("sagittal-t1-spine-mri", patient, picture[None], grid))
     volume = conform_study(study, models.settings.grid)
-    segmentation = segment_volume(volume, models.segmenter, models.settings.segmenter)
-    spine = label_levels(segmentation, volume)
+    segmentation, spine = models.read(volume)
     mask = restore(spine, segmentation, volume)[0]
     bodies = _bodies_only(mask, spine, volume.spacing_mm[1] / MENDELEY_MM[1])
     drawn = (reference >= 1) & (reference <= 5)

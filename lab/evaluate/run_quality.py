@@ -24,7 +24,7 @@ from lab.evaluate.quality_examine import examine
 from lab.evaluate.quality_figures import draw_figures
 from lab.evaluate.quality_fit import fit_quality
 from lab.evaluate.quality_tables import measure_quality, write_tables
-from spine.runners import open_runner
+from spine.pipeline import open_models
 from spine.settings import read_settings
 
 CASES = "cases.jsonl"
@@ -40,34 +40,38 @@ def main() -> None:
     parser.add_argument("--refit", action="store_true", help="take the raw results that lie in OUT")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    network = read_settings(args.model).segmenter.sha256
-    rows = read_cases(args.out, network) if args.refit else run_cases(args.data, args.model, args.out, args.every)
+    settings = read_settings(args.model)
+    networks = {"segmenter_sha256": settings.segmenter.sha256, "neck_sha256": settings.neck.sha256}
+    rows = (
+        read_cases(args.out, networks)
+        if args.refit
+        else run_cases(args.data, args.model, args.out, networks, args.every)
+    )
     document, limits = fit_quality([row for row in rows if row["split"] == "fit"])
-    write_model(args.model, {"version": "1", "segmenter_sha256": network, **document}, limits)
+    write_model(args.model, {"version": "1", **networks, **document}, limits)
     measured = measure_quality(rows, args.model)
     write_tables(measured, args.out)
     draw_figures(measured, args.out)
     print((args.out / "table.md").read_text(encoding="utf-8"))
 
 
-def run_cases(data: Path, model: Path, out: Path, every: int = 1) -> list[dict[str, Any]]:
-    """Examine every sample and keep the raw results, one JSON document a line; the first names the network."""
-    settings = read_settings(model)
-    segmenter = open_runner(model / settings.segmenter.file, settings.segmenter.sha256, "cpu")
+def run_cases(data: Path, model: Path, out: Path, networks: dict[str, str], every: int = 1) -> list[dict[str, Any]]:
+    """Examine every sample and keep the raw results, one JSON document a line; the first names the networks."""
+    models = open_models(model, "cpu")
     rows = []
     with (out / CASES).open("w", encoding="utf-8") as file:
-        file.write(json.dumps({"segmenter_sha256": settings.segmenter.sha256}) + "\n")
+        file.write(json.dumps(networks) + "\n")
         for sample in tqdm(islice(all_samples(data), 0, None, every), unit="image"):
-            rows.append(examine(sample, segmenter, settings))
+            rows.append(examine(sample, models))
             file.write(json.dumps(rows[-1]) + "\n")
             file.flush()
     return rows
 
 
-def read_cases(out: Path, network: str) -> list[dict[str, Any]]:
-    """Raw results of an earlier run; they must be of the network with the digest `network`."""
+def read_cases(out: Path, networks: dict[str, str]) -> list[dict[str, Any]]:
+    """Raw results of an earlier run; they must be of the networks with the digests `networks`."""
     first, *lines = (out / CASES).read_text(encoding="utf-8").splitlines()
-    if json.loads(first)["segmenter_sha256"] != network:
+    if json.loads(first) != networks:
         raise SystemExit(f"{out / CASES}: the results are of another network; run without --refit.")
     return [json.loads(line) for line in lines]
 

@@ -32,6 +32,7 @@ from lab.synth.tissue import STRUCTURE_OF_TISSUE
 
 VIEW_SHARE = {"lumbar": 0.42, "thoracolumbar": 0.18, "cervical": 0.25, "whole": 0.15}
 PIXEL_MM = 0.8
+PLANE_MM = (1.5, 2.5)
 CONTRAST_SHARE = {"t1": 0.28, "t2": 0.38, "stir": 0.1, "water_fat": 0.1, "random": 0.14}
 
 
@@ -73,21 +74,21 @@ def draw_example(slab: Slab, rng: Generator, slice_mm: float = 4.0) -> tuple[NDA
     return render(slab.thick(picked), rng, contrast, 3, slab.spacing_mm[1]), slab.labels(centre)
 
 
-def make_slab(seed: int, view: str | None = None) -> Slab:
-    """The slab of `seed`; the view is drawn by VIEW_SHARE when it is not given."""
+def make_slab(seed: int, view: str | None = None, plane_mm: tuple[float, float] = PLANE_MM) -> Slab:
+    """The slab of `seed`, its planes' distance within `plane_mm`; a view that is not given is drawn by VIEW_SHARE."""
     rng = np.random.default_rng(seed)
     view = view or str(rng.choice(list(VIEW_SHARE), p=list(VIEW_SHARE.values())))
     plan = sample_spine(rng, view, healthy=bool(rng.random() < 0.08))
-    plane_mm = float(rng.uniform(1.5, 2.5))
-    planes = int(np.clip(round(rng.uniform(34, 56) / plane_mm), 15, 31))
+    distance = float(rng.uniform(*plane_mm))
+    planes = int(np.clip(round(rng.uniform(34, 56) / distance), 15, 31))
     down, back = (min(s, 399 * PIXEL_MM) for s in plan.window.size_mm)
     plan = replace(plan, window=Window(plan.window.centre_mm, (down, back)))
-    phantom = rasterise(plan, (plane_mm, PIXEL_MM, PIXEL_MM), planes)
+    phantom = rasterise(plan, (distance, PIXEL_MM, PIXEL_MM), planes)
     return Slab(phantom.tissues, phantom.spacing_mm, view, seed)
 
 
-def _write_slab(seed: int, out_dir: Path, view: str | None) -> str:
-    slab = make_slab(seed, view)
+def _write_slab(seed: int, out_dir: Path, view: str | None, plane_mm: tuple[float, float]) -> str:
+    slab = make_slab(seed, view, plane_mm)
     path = out_dir / f"{seed:08d}_{slab.view}.npz"
     part = path.with_suffix(".part")
     with part.open("wb") as file:
@@ -96,7 +97,14 @@ def _write_slab(seed: int, out_dir: Path, view: str | None) -> str:
     return path.name
 
 
-def write_bank(out_dir: Path, n: int, seed: int, workers: int = 1, view: str | None = None) -> list[str]:
+def write_bank(
+    out_dir: Path,
+    n: int,
+    seed: int,
+    workers: int = 1,
+    view: str | None = None,
+    plane_mm: tuple[float, float] = PLANE_MM,
+) -> list[str]:
     """Write `n` slabs to `out_dir`, of one view or of all; the same seed gives the same files, old ones are kept.
 
     Returns the names of the new files.
@@ -104,7 +112,7 @@ def write_bank(out_dir: Path, n: int, seed: int, workers: int = 1, view: str | N
     out_dir.mkdir(parents=True, exist_ok=True)
     there = {path.name.split("_")[0] for path in out_dir.glob("*.npz")}
     seeds = [s for s in range(seed * 100_000, seed * 100_000 + n) if f"{s:08d}" not in there]
-    work = partial(_write_slab, out_dir=out_dir, view=view)
+    work = partial(_write_slab, out_dir=out_dir, view=view, plane_mm=plane_mm)
     if workers == 1:
         return [work(s) for s in tqdm(seeds, unit="spine")]
     with ProcessPoolExecutor(workers) as pool:
@@ -119,6 +127,14 @@ def main() -> None:
     what.add_argument("--case", type=Path, help="folder for one case in the platform's layout, truth beside it")
     parser.add_argument("--n", type=int, default=400, help="slabs in the bank")
     parser.add_argument("--view", choices=tuple(VIEW_SHARE), help="of every slab of the bank; without it all views")
+    parser.add_argument(
+        "--plane-mm",
+        type=float,
+        nargs=2,
+        default=PLANE_MM,
+        metavar=("LOW", "HIGH"),
+        help="distance of the planes of a slab; three of them make one thick slice",
+    )
     parser.add_argument("--region", choices=("lumbar", "cervical"), default="lumbar", help="of the case")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes")
@@ -126,7 +142,7 @@ def main() -> None:
     if args.case is not None:
         (write_neck if args.region == "cervical" else write_case)(args.case, args.seed)
     else:
-        write_bank(args.out, args.n, args.seed, args.workers, args.view)
+        write_bank(args.out, args.n, args.seed, args.workers, args.view, tuple(args.plane_mm))
 
 
 if __name__ == "__main__":

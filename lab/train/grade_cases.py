@@ -26,11 +26,9 @@ from tqdm import tqdm
 from spine import measure
 from spine.anatomy import DISC_OFFSET, disc_level
 from spine.conform import conform_study
-from spine.label import label_levels
 from spine.measure import measure_levels
 from spine.pipeline import Models, open_models
 from spine.records import Grid, LabelledSpine, Measurement, Series, Study, Volume
-from spine.segment import segment_volume
 
 SPLITS = Path(__file__).with_name("splits.json")
 SAGITTAL = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0)  # i to the back, j to the feet, k to the left
@@ -98,7 +96,7 @@ def pictures(data: Path) -> Iterator[tuple[str, str, Study]]:
 def measure_case(group: str, patient: str, study: Study, models: Models) -> Case:
     """The stages before grading."""
     volume = conform_study(study, models.settings.grid)
-    spine = label_levels(segment_volume(volume, models.segmenter, models.settings.segmenter), volume)
+    _, spine = models.read(volume)
     second = study.sagittal_t1 if study.sagittal is not None else None
     return Case(group, patient, volume, spine, measure_levels(spine, volume), second)
 

@@ -12,6 +12,9 @@ part() { echo $(( ($1 + ${SCALE:-1} - 1) / ${SCALE:-1} )); }
 
 "$python" -m lab.synth.cohort --out "$work/bank" --n "$(part 400)" --seed 3
 "$python" -m lab.train.prerender --bank "$work/bank" --out "$work/rendered" --each 2
+"$python" -m lab.synth.cohort --out "$work/necks" --n "$(part 440)" --seed 5 --view cervical --plane-mm 0.8 1.4
+"$python" -m lab.train.prerender --bank "$work/necks" --out "$work/rendered_necks" --each 2 \
+    --contrasts t2 t1 t2 random t2 stir t2 t1 water_fat random
 
 # First round; its answers on unlabelled training pictures; second round, which learns from both.
 train=(-m lab.train.train_segmenter --data "$data")
@@ -22,8 +25,17 @@ train=(-m lab.train.train_segmenter --data "$data")
 
 "$python" -m lab.convert.to_onnx --run "$work/second" --out model/segmenter.onnx
 cp "$work/second/record.json" model/segmenter.record.json
+
+# The network that reads necks again starts from it; a seventh of its pictures are real lumbar ones.
+"$python" "${train[@]}" --bank "$work/rendered_necks" --labelled "$work/labelled" --init "$work/second" --out "$work/neck" \
+    --rate 1e-3 --seed 5 --steps "$(part 4300)" --shares synthetic=0.85 spider_space=0.06 spider_t2=0.03 spider_t1=0.01 \
+    mendeley_t1=0.02 mendeley_t2=0.03
+"$python" -m lab.convert.to_onnx --run "$work/neck" --part neck --out model/neck.onnx
+cp "$work/neck/record.json" model/neck.record.json
+cp "$work/neck/curves.png" docs/segmenter/curves_neck.png
 cp "$work/second/curves.png" docs/segmenter/curves.png
 "$python" -m lab.convert.check_parity --run "$work/second" --image test/input/lumbar/images/sagittal-spine-mri/*.mha
+"$python" -m lab.convert.check_parity --run "$work/neck" --part neck --image test/input/cervical/images/sagittal-spine-mri/*.mha
 
 # What the choice rests on, and what synthetic spines alone reach.
 "$python" -m lab.train.compare_networks --data "$data" --bank "$work/rendered" --out "$work/candidates" --steps "$(part 500)"

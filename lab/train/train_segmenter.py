@@ -57,6 +57,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="channels of each resolution")
     parser.add_argument("--neighbours", type=int, default=1, help="slices seen on either side of the one named")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--shares", nargs="+", default=[], metavar="SOURCE=SHARE", help=f"of a batch, instead of {SHARES}"
+    )
     parser.add_argument("--synthetic-only", action="store_true", help="learn from --bank alone")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(argv)
@@ -74,7 +77,9 @@ def main(argv: list[str] | None = None) -> None:
 def _complaint(args: argparse.Namespace) -> str | None:
     """What is wrong with the arguments themselves, as a sentence."""
     given = [name for name in ("labelled", "spider", "nnunet") if getattr(args, name)]
+    unknown = next((text for text in args.shares if _share(text) is None), None)
     wrong = {
+        f"--shares {unknown}: SOURCE=SHARE, one of {', '.join(SHARES)} and a number above 0.": unknown,
         "--nnunet needs --classes, a JSON {label name: [structures it may be]}.": args.nnunet and not args.classes,
         "--classes belongs to --nnunet.": args.classes and not args.nnunet,
         f"--synthetic-only takes no --{', --'.join(given)}.": args.synthetic_only and given,
@@ -88,6 +93,16 @@ def _complaint(args: argparse.Namespace) -> str | None:
     return next((sentence for sentence, applies in wrong.items() if applies), None)
 
 
+def _share(text: str) -> tuple[str, float] | None:
+    """`synthetic=0.8` as ("synthetic", 0.8); None where it is nothing of the kind."""
+    name, _, number = text.partition("=")
+    try:
+        share = float(number)
+    except ValueError:
+        return None
+    return (name, share) if name in SHARES and 0 < share < math.inf else None
+
+
 def train(args: argparse.Namespace) -> None:
     """Load, go on from OUT/last.pt where there is one, train, write the record.
 
@@ -97,6 +112,7 @@ def train(args: argparse.Namespace) -> None:
     """
     device = _device(args.device)
     pack = gather.pack_folder(args.data)
+    shares = SHARES | dict(filter(None, map(_share, args.shares)))
     loaded = gather.load_items(args, pack, PIXEL_MM)
     validated_on, validation = gather.load_validation(args, pack, PIXEL_MM)
     state = State(args.out, device, args.seed, args.widths, args.neighbours)
@@ -105,6 +121,7 @@ def train(args: argparse.Namespace) -> None:
         "widths": list(args.widths),
         "neighbours": args.neighbours,
         "rate": args.rate,
+        "shares": {k: shares[k] for k in loaded},
         "init_sha256": file_digest(args.init / "last.pt") if args.init else None,
         "data_sha256": {k: digest(v.items) for k, v in loaded.items()},
     }
@@ -114,11 +131,17 @@ def train(args: argparse.Namespace) -> None:
     if args.init and not state.step:
         state.start_from(args.init / "last.pt")
     args.out.mkdir(parents=True, exist_ok=True)
-    run(args, state, {k: v.items for k, v in loaded.items()}, validation)
+    run(args, state, {k: v.items for k, v in loaded.items()}, shares, validation)
     write_record(args, state, loaded, {"source": validated_on, "items": len(validation)})
 
 
-def run(args: argparse.Namespace, state: State, items: dict[str, list[Item]], validation: list[Item]) -> None:
+def run(
+    args: argparse.Namespace,
+    state: State,
+    items: dict[str, list[Item]],
+    shares: dict[str, float],
+    validation: list[Item],
+) -> None:
     """The loop: every 200 steps a checkpoint, every 500 a validation.
 
     Raises:
@@ -128,7 +151,7 @@ def run(args: argparse.Namespace, state: State, items: dict[str, list[Item]], va
     start, running = time.time() - state.seconds, 0.0
     bar = tqdm(range(state.step, args.steps), initial=state.step, total=args.steps, mininterval=30)
     for step in bar:
-        loss = state.update(*_batch(items, rng, args.neighbours), args.rate * rate_share(step, args.steps))
+        loss = state.update(*_batch(items, shares, rng, args.neighbours), args.rate * rate_share(step, args.steps))
         running = 0.98 * running + 0.02 * loss if running else loss
         bar.set_postfix(loss=f"{running:.3f}", refresh=False)
         state.seconds = time.time() - start
@@ -154,7 +177,6 @@ def write_record(
         "pixel_mm": PIXEL_MM,
         **state.arguments,
         "init": str(args.init.name) if args.init else None,
-        "shares": {k: SHARES[k] for k in loaded},
         "items": {k: len(v.items) for k, v in loaded.items()},
         "left_out": {k: dict(v.left_out) for k, v in loaded.items() if v.left_out},
         "origins_ignored": {k: v.origins_ignored for k, v in loaded.items() if v.origins_ignored},
@@ -239,12 +261,12 @@ class State:
 
 
 def _batch(
-    items: dict[str, list[Item]], rng: np.random.Generator, neighbours: int
+    items: dict[str, list[Item]], shares: dict[str, float], rng: np.random.Generator, neighbours: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    names = [n for n in SHARES if items.get(n)]
-    shares = np.array([SHARES[n] for n in names])
+    names = [n for n in shares if items.get(n)]
+    chances = np.array([shares[n] for n in names])
     pairs = []
-    for name in rng.choice(names, BATCH, p=shares / shares.sum()):
+    for name in rng.choice(names, BATCH, p=chances / chances.sum()):
         item = items[name][rng.integers(len(items[name]))]
         pairs.append(draw(item, rng, CROP, neighbours))
     return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])

@@ -65,11 +65,11 @@ class QualityModel:
     upright: Logistic  # P(the slice is stored with the head up and the front in front)
     upright_gate_prob: float  # below it the network looks at the slice turned, too
     limits: QualitySettings
-    fits: bool = True  # whether the network that runs is the one whose failures were learnt
+    fits: bool = True  # whether the networks that run are those whose failures were learnt
 
 
 def read_quality(model_dir: Path, settings: Settings) -> QualityModel:
-    """Read the file that `settings.quality` names, for the network that `settings.segmenter` names.
+    """Read the file that `settings.quality` names, for the networks that `settings` names.
 
     Raises ModelError when it is missing, damaged or not the one named.
     """
@@ -100,7 +100,7 @@ def build_quality(data: Mapping[str, Any], settings: Settings) -> QualityModel:
         upright=build_logistic(data["upright"]),
         upright_gate_prob=float(data["upright_gate_prob"]),
         limits=settings.quality,
-        fits=str(data["segmenter_sha256"]) == settings.segmenter.sha256,
+        fits=(data["segmenter_sha256"], data["neck_sha256"]) == (settings.segmenter.sha256, settings.neck.sha256),
     )
 
 

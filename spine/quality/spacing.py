@@ -19,6 +19,7 @@ from spine.records import Doubt, LabelledSpine, Measurement, Vertebra, Volume
 SIZE = "size"  # structure of a doubt about everything in millimetres, and no ratio or angle
 ACROSS = "slices"  # structure of a doubt about everything that is measured across slices
 PLATES = "plates"  # ... about everything that is measured between end plates
+WEDGE = "wedge"  # ... about the wedges of discs alone
 ENDED_SHARE = 0.25  # of its largest section: a body with less in the first and last slice lies in the stack
 FEWEST_WIDTHS = 3  # bodies: of fewer, one outline decides
 SIZES_IMPLAUSIBLE = "sizes_implausible"  # words in resources/texts, names.flags

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from spine.anatomy import C7_LABEL, DISC_LEVELS, DISC_OFFSET, disc_label
 from spine.quality.naming import NAME
-from spine.quality.spacing import ACROSS, PLATES, SIZE
+from spine.quality.spacing import ACROSS, PLATES, SIZE, WEDGE
 from spine.records import Doubt, Grade, Measurement
 
 # Structures that a grade is read from.
@@ -40,6 +40,7 @@ BETWEEN_PLATES = frozenset(
         *("c2_c7_angle_deg", "c7_slope_deg", "t1_slope_deg"),
     }
 )
+DISC_WEDGE = "wedge_deg"
 NORM = re.compile(r"(?:^|; )norm -?[\d.].*")  # what spine.measure adds to the reference of a value
 DOUBTFUL_NAME = "the name of the level is doubtful, {reason}"
 CORD_WORDS = frozenset({"cord", "subarachnoid", "kang"})
@@ -63,6 +64,8 @@ def structures_of(measurement: str) -> frozenset[str]:
         found.add(ACROSS)
     if measurement in BETWEEN_PLATES:
         found.add(PLATES)
+    if measurement == DISC_WEDGE:
+        found.add(WEDGE)
     return frozenset(found)
 
 

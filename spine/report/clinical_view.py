@@ -12,7 +12,7 @@ from spine.report.values import is_missing
 from spine.report.words import Words, shortened
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-LONGEST_DOUBT, LONGEST_REASON = 240, 90  # characters shown on the first page
+LONGEST_DOUBT, LONGEST_REASON = 240, 200  # characters shown on the first page
 MAX_CODES = 8  # reasons explained below the table; the rest are listed in full further on
 
 

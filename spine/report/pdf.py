@@ -118,7 +118,8 @@ def _first_page(sheet: Sheet, report: Document, picture: Picture, words: Words) 
     table = findings_table(report, words)
     rest: list[Any] = [numbering]
     if table.rows:
-        rest += [_findings(table), *(paragraph(note, TINY, SOFT) for note in table.notes)]
+        notes = (marked_up(escape(printable(note, LONGEST_LIST)), TINY, SOFT) for note in table.notes)
+        rest += [_findings(table), *notes]
     wanted = sheet.room() - sum(height_of(part) for part in rest) - AROUND
     height = min(max(wanted, LOWEST_PICTURE), HIGHEST_PICTURE)
     _, high = figures.picture_size(picture, height)

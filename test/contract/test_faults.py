@@ -179,7 +179,7 @@ def test_a_picture_on_its_head_is_refused(tmp_path, models):
     one = replace(series, array=series.array[middle : middle + 1], grid=grid)
     volume = conform_series(one, models.settings.grid)
     with pytest.raises(UnusableImage, match="seems to be upside down: the geometry in its header is wrong"):
-        judge_quality(one, volume, *models.read_again(volume), models.quality, models.read_again)
+        judge_quality(one, volume, *models.read(volume), models.quality, models.read)
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_a_single_slice_that_leaves_the_canal_gives_no_canal():
 
 def test_every_measurement_knows_its_structures():
     for name in (*names.DISC_MEASUREMENTS, *names.VERTEBRA_MEASUREMENTS, *names.ALIGNMENT_MEASUREMENTS):
-        assert structures_of(name) <= {"vertebra", "disc", "canal", "slices", "plates"}
+        assert structures_of(name) <= {"vertebra", "disc", "canal", "slices", "plates", "wedge"}
         assert structures_of(name)
     assert structures_of("disc_csf_signal_ratio") == {"disc", "canal"}
     assert structures_of("disc_height_index") == {"disc", "vertebra", "plates"}
@@ -478,12 +478,14 @@ def test_the_cord_is_withheld_until_it_is_trusted():
     assert [g.grade for g in withhold_grades(grades, doubts, ())] == [None, 3, True]
 
 
-def test_between_the_end_plates_of_a_neck_nothing_is_told_until_it_is_trusted():
+def test_between_the_end_plates_of_a_neck_that_was_not_read_again_nothing_is_told():
     _, spine, _ = spine_of()
     named = [replace(spine.vertebrae[-1], label=label, name=vertebra_name(label)) for label in (9, 10, 19, 20)]
     neck = replace(spine, vertebrae=(*spine.vertebrae, *named))
-    assert plate_doubts(spine, LIMITS) == plate_doubts(neck, {**LIMITS, "neck_plates_are_trusted": 1.0}) == []
+    again = replace(neck, read_again=frozenset({19, 20}))
+    assert plate_doubts(spine, LIMITS) == []
     doubts = plate_doubts(neck, LIMITS)
+    assert doubts == plate_doubts(again, {**LIMITS, "neck_plates_are_trusted": 0.0})
     assert [doubt.subject for doubt in doubts] == ["T8", "C6", "C5"]
     withheld = [measurement("C5/C6", name) for name in ("disc_height_middle_mm", "disc_height_index", "wedge_deg")]
     withheld += [measurement("C5", "body_height_anterior_mm"), measurement("T8/T9", "segmental_angle_deg")]
@@ -498,3 +500,18 @@ def test_between_the_end_plates_of_a_neck_nothing_is_told_until_it_is_trusted():
     c7 = plate_doubts(replace(neck, vertebrae=(replace(named[0], label=18, name="C7"),)), LIMITS)
     angles = [measurement("alignment", name) for name in ("c2_c7_angle_deg", "c7_slope_deg", "lordosis_l4_s1_deg")]
     assert [m.value is None for m in withhold_measurements(angles, c7)] == [True, True, False]
+
+
+def test_of_a_neck_that_was_read_again_only_the_wedges_of_discs_are_withheld():
+    _, spine, _ = spine_of()
+    named = [replace(spine.vertebrae[-1], label=label, name=vertebra_name(label)) for label in (10, 19, 20)]
+    neck = replace(spine, vertebrae=(*spine.vertebrae, *named), read_again=frozenset({19, 20}))
+    doubts = plate_doubts(neck, LIMITS)
+    told = [("C5/C6", "disc_height_middle_mm"), ("C5/C6", "segmental_angle_deg"), ("C5", "body_wedge_deg")]
+    told += [("alignment", "c2_c7_angle_deg"), ("L4/L5", "wedge_deg")]
+    kept = withhold_measurements([measurement(*one) for one in told], doubts)
+    assert all(m.value is not None for m in kept)
+    gone = [measurement("C5/C6", "wedge_deg"), measurement("T8/T9", "disc_height_middle_mm")]
+    reasons = [m.not_measurable for m in withhold_measurements(gone, doubts)]
+    assert reasons[0].startswith("wedges of single discs of the neck")
+    assert "did not outline" in reasons[1]

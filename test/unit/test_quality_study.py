@@ -134,8 +134,9 @@ def test_models_are_fitted_written_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(quality_tables, "DRAWS", 20)
     shutil.copytree(MODEL, tmp_path / "model")
     document, limits = fit_quality(rows("fit"))
-    network = read_settings(MODEL).segmenter.sha256
-    write_model(tmp_path / "model", {"version": "1", "segmenter_sha256": network, **document}, limits)
+    settings = read_settings(MODEL)
+    networks = {"segmenter_sha256": settings.segmenter.sha256, "neck_sha256": settings.neck.sha256}
+    write_model(tmp_path / "model", {"version": "1", **networks, **document}, limits)
     assert read_settings(tmp_path / "model").quality.refuse_below_prob == limits["refuse_below_prob"]
     measured = measure_quality([*rows("fit", 3), *rows("test")], tmp_path / "model")
     assert {row["split"] for row in measured.rows} == {"test"}

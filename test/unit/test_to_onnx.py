@@ -51,6 +51,26 @@ def test_offsets_are_told_recorded_and_found_again(places, capsys, plain):
     assert "fitted to another" not in capsys.readouterr().out
 
 
+def test_the_network_of_the_neck_has_a_group_and_offsets_of_its_own(places, capsys):
+    run, out = places
+    settings = out.with_name("settings.json")
+    settings.write_text(json.dumps({"segmenter": {"sha256": "kept", "neighbours": 1}}))
+    main(["--run", str(run), "--part", "neck", "--out", str(out.with_name("neck.onnx"))])
+    told = capsys.readouterr().out
+    assert "logit offsets: CANAL +0.4, CORD +0.4 (" in told
+    assert "fitted to another neck" in told
+    digest = json.loads((run / "record.json").read_text())["export"]["sha256"]
+    assert json.loads(settings.read_text()) == {
+        "segmenter": {"sha256": "kept", "neighbours": 1},
+        "neck": {"file": "neck.onnx", "sha256": digest},
+    }
+    settings.write_text(json.dumps({"segmenter": {"neighbours": 2}}))
+    with pytest.raises(SystemExit) as ended:
+        main(["--run", str(run), "--part", "neck", "--out", str(out.with_name("neck.onnx"))])
+    assert ended.value.code == 2
+    assert "--neighbours 1; the segmenter sees 2 slices on either side" in capsys.readouterr().err
+
+
 def test_what_is_missing_is_named(places, capsys):
     run, out = places
     for words, reason in (

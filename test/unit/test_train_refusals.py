@@ -272,6 +272,10 @@ def test_arguments_that_cannot_be_meant_are_refused(tmp_path, capsys):
         (["--steps", -3], "--steps -3"),
         (["--neighbours", -1], "--neighbours -1"),
         (["--widths", 0], "--widths"),
+        (["--shares", "spider=0.5", "necks=0.5"], "--shares necks=0.5: SOURCE=SHARE, one of spider_space, "),
+        (["--shares", "spider=0"], "--shares spider=0: SOURCE=SHARE"),
+        (["--shares", "spider"], "--shares spider: SOURCE=SHARE"),
+        (["--shares", "spider=nan"], "--shares spider=nan: SOURCE=SHARE"),
         (["--synthetic-only"], "takes no --spider"),
         (["--device", "gpu"], "--device gpu"),
         (["--init", tmp_path / "nowhere"], "nowhere/last.pt: no such file"),
@@ -329,6 +333,7 @@ def test_a_run_continues_only_as_what_it_was(finished, tmp_path, capsys):
         (["--neighbours", 2], "neighbours 1, now 2"),
         (["--init", finished / "run"], "init_sha256 None, now"),
         (["--widths", 8, 8], "widths [8, 8, 8, 8, 8], now [8, 8]"),
+        (["--shares", "spider=0.5"], "shares {'spider': 0.4}, now {'spider': 0.5}"),
         (["--steps", 1], "has done 2 steps, --steps 1 is fewer"),
     ):
         assert reason in _refused(capsys, *_words(tmp_path, "--steps", 3)[2:], *more)
