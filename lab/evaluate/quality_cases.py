@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ BETWEEN_SLICES = ("swap", "shift")  # damages that take several slices
 TEST_SYNTHETIC, FAMILY_SIZE = 8, 6
 NECKS = "synthetic neck"
 FIT_NECKS, TEST_NECKS = 10, 6
+SMALL = "small field"
+SMALL_MM = (112.0, 101.0)  # from head to foot, from front to back
 TRUTH_OF = {
     1: (Structure.BODY, Structure.POSTERIOR, Structure.C2, Structure.C1),
     2: (Structure.DISC,),
@@ -92,6 +95,9 @@ def all_samples(data: Path) -> Iterator[Sample]:
     yield from flattened_samples(data, splits["spider_space"]["train"][::2], "fit", foreign.FLATTENED_FIT)
     yield from flattened_samples(data, splits["spider_space"]["test"], "test", foreign.FLATTENED_TEST)
     yield from _numbers(data, splits["spider_space"]["test"])
+    for split, parts in (("fit", ("train", "val")), ("test", ("test",))):
+        patients = [p for part in parts for p in splits["spider_midsagittal"][part]]
+        yield from small_samples(data, patients, split)
 
 
 def load_space(data: Path, patient: str) -> tuple[NDArray[np.number], NDArray[np.uint8], tuple[float, float, float]]:
@@ -190,6 +196,22 @@ def spider_samples(data: Path, patients: list[str], split: str) -> Iterator[Samp
                 f"spider {file}", patient, "spider_midsagittal", split, "sound", "", 0.0, picture,
                 (4.0, pixel_mm, pixel_mm),
             )  # fmt: skip
+
+
+def small_samples(data: Path, patients: list[str], split: str) -> Iterator[Sample]:
+    """Every second slice of `spider_samples` with three or four levels in view: sound, however little it shows."""
+    for sample in islice(spider_samples(data, patients, split), 0, None, 2):
+        high, wide = (
+            min(round(mm / step), size)
+            for mm, step, size in zip(SMALL_MM, sample.spacing_mm[1:], sample.image.shape[1:], strict=True)
+        )
+        top = (sample.image.shape[1] - high) // 2
+        # The spine lies a little behind the middle of the picture.
+        left = min(
+            (sample.image.shape[2] - wide) // 2 + round(8.0 / sample.spacing_mm[2]), sample.image.shape[2] - wide
+        )
+        part = sample.image[:, top : top + high, left : left + wide]
+        yield replace(sample, name=f"small {sample.name}", source=SMALL, image=part)
 
 
 def synthetic_samples(split: str) -> Iterator[Sample]:

@@ -10,6 +10,7 @@ from spine.measure import alignment, canal, cord, discs, signal, vertebrae
 from spine.measure.norms import compare
 from spine.measure.reading import record
 from spine.measure.scene import build_scene
+from spine.measure.unproven import with_errors
 from spine.records import LabelledSpine, Measurement, Volume
 
 __all__ = ["measure_levels"]
@@ -45,4 +46,4 @@ def measure_levels(
         found += record(vertebra_name(k), units, {**body, **canal_meter.at_body(k)})
     found += record("canal", canal.CANAL_UNITS, canal_meter.whole())
     found += record("alignment", alignment.UNITS, alignment.measure_alignment(scene))
-    return tuple(compare(m, clinical) for m in found)
+    return tuple(compare(m, clinical) for m in with_errors(found, spine))

@@ -36,10 +36,13 @@ def _measurement(subject: str, name: str, unit: str, outcome: Outcome) -> Measur
     if isinstance(outcome, str):
         return Measurement(subject, name, None, unit, not_measurable=outcome)
     value = round(float(outcome.value), 4) + 0.0  # no negative zero
-    interval = None
-    if outcome.error is not None:
-        half = Z_90 * outcome.error
-        interval = (round(value - half, 4), round(value + half, 4))
+    interval = None if outcome.error is None else interval_of(value, outcome.error)
     return Measurement(
         subject, name, value, unit, reference=outcome.note, points_mm=outcome.points, interval_90=interval
     )
+
+
+def interval_of(value: float, error: float) -> tuple[float, float]:
+    """90 % interval of a value whose error of measuring has the standard deviation `error`."""
+    half = Z_90 * error
+    return round(value - half, 4), round(value + half, 4)

@@ -137,7 +137,9 @@ def table_note(report: Document, words: Words) -> str:
     slip = words.number(names.MARKED_SLIP_MM)
     note = words.say("report.table_note", **limits, slip=slip, sure=words.number(names.SURE_PROB, 1))
     without = [words.name("names.columns", name) for name in digest.without_norms(report)]
-    return f"{note} {words.say('report.without_norms', items=words.listing(without))}" if without else note
+    more = [words.say("report.without_norms", items=words.listing(without))] if without else []
+    more += [words.say("report.neck_note")] if digest.neck_heights_told(report) else []
+    return " ".join([note, *more])
 
 
 def table_header(report: Document, words: Words) -> list[str]:

@@ -91,6 +91,14 @@ def without_norms(report: Document) -> list[str]:
     ]
 
 
+def neck_heights_told(report: Document) -> bool:
+    """Whether the height of any disc of the neck is told."""
+    return any(
+        level["level"].startswith("C") and value_of(level, "disc_height_middle_mm") is not None
+        for level in report["levels"]
+    )
+
+
 def grade_of(level: Document, name: str) -> int | bool | None:
     """Grade `name` of a level; None when it is not graded."""
     found = level["grades"][name]

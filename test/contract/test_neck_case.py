@@ -57,6 +57,19 @@ def test_the_canals_diameters_are_those_of_the_phantom(report):
     assert np.mean(errors) < 1.5
 
 
+def test_heights_and_angles_of_the_neck_are_told_with_intervals_that_hold_the_truth(report):
+    assert "neck.onnx" in report["software"]["models"]
+    truth = json.loads(CASE.with_name("cervical.truth.json").read_text())
+    true_mm = {disc["level"]: disc["gap_middle_mm"] for disc in truth["discs"]}
+    levels = {level["level"]: level["measurements"] for level in report["levels"]}
+    for name in NECK:
+        low, high = levels[name]["disc_height_middle_mm"]["interval_90"]
+        assert low < true_mm[name] < high, name
+        assert "on no patient" in levels[name]["disc_height_middle_mm"]["reference"]
+        assert "synthetic necks" in levels[name]["wedge_deg"]["not_measurable"]
+    assert report["alignment"]["c2_c7_angle_deg"]["interval_90"]
+
+
 def test_the_outcome_of_cervical_radiculopathy_is_predicted(output):
     outcome = json.loads((output / "spine-treatment-outcome-prediction.json").read_text())
     assert outcome["indication"] == "cervical_radiculopathy"

@@ -101,12 +101,14 @@ def test_a_record_with_every_field_missing_answers(tmp_path):
 
 
 def test_adjacent_segments_of_a_neck_against_an_edited_earlier_report(tmp_path):
-    """Heights of the neck are withheld on MR: their decrease is not judged, and says why; grades are compared."""
+    """A disc that was higher has lost height, one that was not has none lost; osteophytes are not graded on MR."""
     neck = put_neck(tmp_path / "neck.mha")
     assert run(tmp_path, image=neck).returncode == 0
     report = document(tmp_path, "spine-degeneration-report")
-    heights = {row["level"]: row["measurements"]["disc_height_middle_mm"] for row in report["levels"]}
-    assert all("not_measurable" in height for height in heights.values())
+    heights = {row["level"]: row["measurements"] for row in report["levels"]}
+    assert all(heights[level]["disc_height_middle_mm"]["interval_90"] for level in ("C5/C6", "C4/C5"))
+    for name in ("anterior", "middle", "posterior"):
+        heights["C5/C6"][f"disc_height_{name}_mm"]["value"] *= 1.8
     report["provenance"]["image_sha256"] = "0" * 64  # as of another image
     (tmp_path / "earlier.json").write_text(json.dumps(report), encoding="utf-8")
     done = run(tmp_path, "--prior", tmp_path / "earlier.json", "--prior-years", 2, image=neck)
@@ -114,10 +116,13 @@ def test_adjacent_segments_of_a_neck_against_an_edited_earlier_report(tmp_path):
 
     progression = document(tmp_path, "spine-degeneration-report")["degeneration"]["progression"]
     rows = {row["level"]: row for row in progression["levels"]}
+    assert rows["C5/C6"]["height"]["beyond_measurement_error"] is True
     segment = rows["C5/C6"]["adjacent_segment_degeneration"]
-    assert segment["present"]["not_measurable"].endswith("; anterior osteophytes are not graded")
+    assert segment["present"]["not_measurable"] == "disc height decreased; anterior osteophytes are not graded"
     rose = segment["positive_progression"]
     assert rose is False or "pfirrmann is not graded" in rose["not_measurable"]
+    assert rows["C4/C5"]["height"]["loss_mm"] == 0
+    assert rows["C4/C5"]["adjacent_segment_degeneration"]["present"] is False
 
 
 def test_an_earlier_report_gives_what_has_changed(tmp_path):
