@@ -13,7 +13,7 @@ COPY requirements.txt ${REQUIREMENTS} /build/
 RUN cd /build && pip install --no-deps --no-compile --no-cache-dir --no-warn-script-location --root-user-action ignore \
         --disable-pip-version-check --prefix /packages -r ${REQUIREMENTS}
 # What inference never opens: OpenVINO for devices and file formats other than CPU, ONNX and its own; headers; tests;
-# numpy's builders of extensions; pydicom's example files.
+# pydicom's example files.
 RUN cd /packages/lib/python3.*/site-packages \
     && rm -rf openvino/include openvino/cmake openvino/tools openvino/torch \
         openvino/frontend/jax openvino/frontend/paddle openvino/frontend/pytorch openvino/frontend/tensorflow \
@@ -24,8 +24,7 @@ RUN cd /packages/lib/python3.*/site-packages \
         libopenvino_gguf_frontend.so.* libopenvino_jax_frontend.so.* libopenvino_paddle_frontend.so.* \
         libopenvino_pytorch_frontend.so.* libopenvino_tensorflow*_frontend.so.* \
     && cd ../.. \
-    && rm -rf /packages/bin /packages/share numpy/f2py numpy/distutils scipy/odr \
-        pydicom/data/test_files pydicom/data/charset_files \
+    && rm -rf /packages/bin /packages/share pydicom/data/test_files pydicom/data/charset_files \
     && find . -depth -type d -name tests -exec rm -rf {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.h' -o -name '*.a' \) -delete
 # Byte code now, as the user of the image cannot write it; never checked against the source, as neither will change.

@@ -15,6 +15,7 @@ from lab.benchmark import __main__ as benchmark
 from lab.benchmark import scaling, stages
 from lab.benchmark.cases import SIZES
 from lab.benchmark.machine import network_work
+from lab.benchmark.serving import growth_mb
 from lab.convert import check_precision
 
 ROOT = Path(__file__).parents[2]
@@ -122,3 +123,9 @@ def test_the_peer_plans_its_own_network_and_runs():
     assert answer["estimated"]
     assert 40 < answer["parameters_million"] < 50
     assert answer["seconds"]["default"] == pytest.approx(8 * answer["seconds"]["no_mirror"], rel=0.01)
+
+
+def test_a_leak_is_growth_and_a_pool_filled_once_is_not():
+    assert growth_mb([400.0, 410.0, 420.0, 430.0, 440.0]) == 40.0
+    assert growth_mb([400.0, 400.1, 457.0, 457.1, 457.1]) < 1.0
+    assert growth_mb([400.0]) == 0.0

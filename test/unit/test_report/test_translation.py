@@ -22,7 +22,7 @@ SILENT = (
 # Notes on how a value came about and what it was compared with: method and literature, English on every page.
 METHOD = (
     "grade/evidence.py", "grade/modic.py", "measure/norms.py", "fuse/evidence.py", "muscle/measure.py",
-    "xray/grade.py", "xray/measure.py", "measure/vertebrae.py",
+    "xray/grade.py", "xray/measure.py", "measure/vertebrae.py", "measure/unproven.py",
 )  # fmt: skip
 STAYS = json.loads((Path(__file__).parent / "english_stays.json").read_text(encoding="utf-8"))
 
