@@ -30,11 +30,13 @@ from spine.label.cord import outline_cord
 from spine.records import Grid, Series
 from spine.settings import GridSettings, read_settings
 
+MOVED = "fluid moved"
 NECKS = (
     *((seed, "1 mm", "t2") for seed in range(21, 27)),
     *((seed, "3.3 mm", "t2") for seed in range(31, 35)),
     (41, "1 mm", "t1"),
     (42, "3.3 mm", "stir"),
+    *((seed, slices, f"t2, {MOVED}") for seed, slices in ((51, "1 mm"), (52, "1 mm"), (53, "3.3 mm"), (54, "3.3 mm"))),
 )
 # slices -> spacing of the stored series and of the planes, planes in one slice, planes
 STACKS = {"1 mm": ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 1, 36), "3.3 mm": ((3.3, 0.6, 0.6), (1.1, 0.6, 0.6), 3, 33)}
@@ -87,14 +89,15 @@ def examine(seed: int, slices: str, contrast: str, grid: GridSettings) -> tuple[
 
 
 def draw_neck(seed: int, slices: str, contrast: str) -> tuple[NDArray[np.uint8], Series]:
-    """Structures (k, j, i) of a synthetic neck, and its picture on the same grid."""
+    """Structures (k, j, i) of a synthetic neck, and its picture on the same grid; `contrast` may end in MOVED."""
     spacing_mm, plane_mm, merged, planes = STACKS[slices]
     rng = np.random.default_rng([seed, 78])
     plan = sample_spine(rng, "cervical", healthy=seed % 3 == 0)
     centre = plan.frames[MIDDLE].origin_mm + np.array([0.0, rng.normal(0, 8), 0.0])
     centre[0] = np.mean([frame.origin_mm[0] for frame in plan.frames[LOWEST:HIGHEST]])
     phantom = rasterise(plan, plane_mm, planes, Window((centre[0], centre[1], centre[2]), FIELD_MM))
-    picture = render(phantom.tissues, rng, contrast, merged, spacing_mm[1], artefacts=0.8)
+    contrast, _, moved = contrast.partition(", ")
+    picture = render(phantom.tissues, rng, contrast, merged, spacing_mm[1], 0.8, moved == MOVED)
     k, j, i = picture.shape
     direction = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
     grid = Grid((i, j, k), (spacing_mm[2], spacing_mm[1], spacing_mm[0]), (0.0, 0.0, 0.0), direction)

@@ -35,6 +35,7 @@ PIXEL_MM = 0.9
 SUBPLANES = 3  # painted for every slice, which is thick
 CONTRASTS = ("t2", "t1", "water_fat", "random")
 CONTRAST_SHARES = (0.40, 0.18, 0.18, 0.24)
+LEVELS = ((-2.2, -0.3), (-1.0, 2.2), (-1.3, 4.6))  # middles of a stack, over the vertebra index
 NEAR = 2.0  # vertebrae beyond the stack that are still painted
 FAT_OF_TISSUE = np.array([PROPERTIES[t][3] for t in Tissue], np.float32)  # share of fat by code
 
@@ -75,9 +76,9 @@ class AxialPhantom:
 
 
 def sample_axial(rng: Generator, slices: int = 4) -> AxialPlan:
-    """A random stack between T12 and S1/2, three times in four between L3 and there."""
+    """A random stack between T12 and S2, three times in ten beside the sacrum, half of them between L3 and S1."""
     spine = replace(sample_spine(rng, "lumbar"), metal_label=0)
-    level = float(rng.uniform(-1.8, 2.2) if rng.random() < 0.75 else rng.uniform(-1.3, 4.6))
+    level = float(rng.uniform(*LEVELS[rng.choice(len(LEVELS), p=(0.3, 0.5, 0.2))]))
     point, tilt = level_point(spine, level)
     along = 1.0 if rng.random() < 0.5 else rng.uniform(0.0, 0.7)
     pose = stack_pose(point, along * tilt + rng.normal(0, 5), rng.normal(0, 3), rng.normal(0, 2.5))

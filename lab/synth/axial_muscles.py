@@ -1,8 +1,10 @@
 """The muscles of the lumbar spine in axial planes: compartments, the fat between them and the fat inside.
 
-A compartment is what its fascia holds, fat between the fascicles included; fat between muscle and fascia or bone is
-nobody's. Sizes over the level are general knowledge of medium certainty (areas at L4/5: EVIDENCE, section 6) and are
-drawn with a wide spread. x runs from the spine to the side, y from the middle of the canal to the back, mm.
+A compartment is what its fascia holds: the fat between the fascicles and the fat around the muscle (epimuscular) too,
+as in method 1 of Berry et al. 2018 (doi 10.1186/s12891-018-2059-x). The fat between multifidus and erector counts as
+the erector's, and so does the fat in front of the erector. Psoas and quadratus have no fat around them. Sizes over
+the level are general knowledge of medium certainty (areas at L4/5: EVIDENCE, section 6) and are drawn with a wide
+spread. x runs from the spine to the side, y from the middle of the canal to the back, mm.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class MusclePlan:
     quadratus: tuple[float, float]
     psoas_shape: tuple[float, float, float]  # factor of x against y, turn (radians), shift to the front (mm)
     quadratus_shift_mm: tuple[float, float]  # to the side, to the back
+    quadratus_slope: float  # share of the erector's slope that it follows
     thickness: float  # of the back muscles behind the arches
     curve: float  # of the fascia from side to side, 1/mm
     septum_mm: float  # fat between multifidus and erector
@@ -57,9 +60,11 @@ class MusclePlan:
     floor_mm: float  # shift of the ventral border of the back muscles
     drop: float  # factor of _DROP
     floor_slope: float  # by which that border runs to the back on its way to the side
+    cap_mm: float  # fat in front of the erector, thickest beside the facets
+    sacral_mm: tuple[float, float]  # beside the sacrum: the erector's edge further to the side, its front to the back
     lean: float  # of the fascicles in the plane, mm to the side for every mm to the back
     tent: float  # factor of the fat under the fascia
-    gap_mm: float  # between muscle and bone or fascia, everywhere
+    gap_mm: float  # of fat between muscle and bone or fascia, everywhere
     level_shift: float  # the tables slide along the spine by so many vertebrae
     fat: tuple[float, float, float, float]  # share of fat: multifidus, erector, psoas, quadratus
     fat_tilt: tuple[float, float]  # right, left: factor of the share
@@ -86,6 +91,7 @@ def sample_muscles(rng: Generator, scale: float, fat: float) -> MusclePlan:
         quadratus=pair(0.1),
         psoas_shape=(float(rng.normal(1, 0.12)), float(rng.normal(0, 0.35)), float(rng.normal(0, 4))),
         quadratus_shift_mm=(float(rng.normal(0, 3)), float(rng.normal(0, 2.5))),
+        quadratus_slope=float(rng.uniform(0.1, 1.0)),
         thickness=float(np.clip(rng.normal(1.05, 0.15), 0.7, 1.45)),
         curve=float(np.clip(rng.normal(0.0042, 0.0011), 0.0015, 0.0075)),
         septum_mm=float(np.clip(rng.exponential(1.2) + 2.0 * fat, 0.0, 6.0)),
@@ -93,6 +99,8 @@ def sample_muscles(rng: Generator, scale: float, fat: float) -> MusclePlan:
         floor_mm=float(rng.normal(0, 2.5)),
         drop=float(np.clip(rng.normal(1.0, 0.5), 0.0, 2.0)),
         floor_slope=float(np.clip(rng.normal(0.4, 0.16), 0.0, 0.8)),
+        cap_mm=float(np.clip(rng.exponential(3.0) + 6.0 * fat, 0.0, 12.0)),
+        sacral_mm=(float(rng.normal(-1.5, 3.5)), float(rng.normal(3.0, 4.5))),
         lean=float(rng.normal(0, 0.5)),
         tent=float(rng.uniform(0.0, 1.3)),
         gap_mm=float(np.clip(rng.exponential(0.4), 0.0, 1.5)),
@@ -145,23 +153,27 @@ def paint_muscles(codes: Codes, place: Place, plan: MusclePlan, rng: Generator, 
     sheet = np.abs(place.y - place.fascia) < np.float32(rng.uniform(0.4, 1.0))
     codes[sheet & trough & (place.side < table.edge + 12)] = Tissue.FASCIA
     _paint_middle(codes, place, rng, spacing)
-    solids = {
-        AxialStructure.QUADRATUS_LUMBORUM: _quadratus(place, plan, table),
-        AxialStructure.PSOAS: _psoas(place, plan),
-        AxialStructure.ERECTOR_SPINAE: table.erector(),
-        AxialStructure.MULTIFIDUS: table.multifidus(),
+    gap = np.float32(plan.gap_mm)
+    quadratus, psoas = _quadratus(place, plan, table) + gap, _psoas(place, plan) + np.float32(0.3) * gap
+    solids = {  # the compartment and the muscle in it
+        AxialStructure.QUADRATUS_LUMBORUM: (quadratus, quadratus),
+        AxialStructure.PSOAS: (psoas, psoas),
+        AxialStructure.ERECTOR_SPINAE: (table.erector(fat=True), table.erector() + gap),
+        AxialStructure.MULTIFIDUS: (table.multifidus(fat=True), table.multifidus() + gap),
     }
-    for structure, solid in solids.items():
-        skin = np.float32(plan.gap_mm if structure != AxialStructure.PSOAS else 0.3 * plan.gap_mm)
-        codes[(solid < 0) & (solid > -skin - 0.5)] = Tissue.VISCERAL_FAT
-        inside = solid < -skin
-        labels[inside] = structure
-        codes[inside] = _flesh(structure, plan)
-    _infiltrate(codes, labels, table, (rng, spacing))
+    flesh = np.zeros(codes.shape, bool)
+    for structure, (compartment, muscle) in solids.items():
+        within = compartment < 0
+        codes[within | ((muscle < gap) & (muscle > -0.5))] = Tissue.VISCERAL_FAT
+        labels[within] = structure
+        inside = within & (muscle < 0)
+        codes[inside] = _tissue(structure, plan)
+        flesh = (flesh & ~within) | inside
+    _infiltrate(codes, np.where(flesh, labels, np.uint8(0)), table, (rng, spacing))
     return labels
 
 
-def _flesh(structure: AxialStructure, plan: MusclePlan) -> int:
+def _tissue(structure: AxialStructure, plan: MusclePlan) -> int:
     if structure == AxialStructure.MULTIFIDUS and not plan.one_tissue:
         return int(Tissue.MUSCLE_DEEP)
     return int(Tissue.MUSCLE if structure <= AxialStructure.ERECTOR_SPINAE else Tissue.PSOAS)
@@ -190,31 +202,36 @@ class _Tables:
         self.edge = table(_ERECTOR_EDGE) * outer * np.float32(scale)
         lateral = np.maximum(place.side - 32, 0)
         beside = np.clip((place.side - deep + 6) / 8, 0.0, 1.0)  # of the facets: there the erector reaches further
+        self.low = np.clip(-0.5 - planes.level, 0.0, 1.0)  # 1 from the first sacral segment on
+        aside, backwards = (np.float32(shift) * self.low for shift in plan.sacral_mm)
+        self.edge = self.edge + aside
         self.floor = (
             table(_FLOOR)
             + np.float32(plan.floor_mm)
-            - np.float32(plan.drop) * table(_DROP) * beside
+            + (backwards - np.float32(plan.drop) * table(_DROP)) * beside
             + np.float32(plan.floor_slope) * lateral
             + 0.003 * np.square(np.maximum(place.side - 56, 0))
         )
         tent = table(_TENT) * np.float32(plan.tent)
+        self.cap = np.float32(plan.cap_mm) * beside * np.exp(-lateral / 22) * (1 - 0.7 * self.low)
         self.roof = place.fascia - 0.8 - tent * np.exp(-np.square((place.side - top) / np.float32(12 * scale)))
 
-    def _trough(self) -> Field:
-        return np.maximum(self.floor - self.place.y, self.place.y - self.roof)
-
-    def multifidus(self) -> Field:
-        """Distance to the multifidus of either side."""
+    def multifidus(self, fat: bool = False) -> Field:
+        """Distance to the multifidus of either side, or to its compartment with the `fat` around the muscle."""
         half = np.float32(0.5 * self.plan.septum_mm)
+        roof = self.place.fascia - np.float32(0.4) if fat else self.roof
         wall = smooth_max(3.6 - self.place.side, self.place.side - self.septum + half, 4.0)
-        return smooth_max(self._trough(), wall, 6.0)
+        return smooth_max(np.maximum(self.floor - self.place.y, self.place.y - roof), wall, 6.0)
 
-    def erector(self) -> Field:
-        """Distance to longissimus and iliocostalis of either side."""
-        half = np.float32(0.5 * self.plan.septum_mm)
+    def erector(self, fat: bool = False) -> Field:
+        """Distance to longissimus and iliocostalis of either side, or to the compartment with the `fat` around."""
+        half = np.float32((-0.5 if fat else 0.5) * self.plan.septum_mm)
         inner = np.maximum(self.septum + half, 3.6)  # above L4 the erector reaches the midline over the multifidus
         wall = np.maximum(inner - self.place.side, self.place.side - self.edge)
-        return smooth_max(self._trough(), wall, 9.0)
+        floor = self.floor - self.cap if fat else self.floor
+        roof = self.place.fascia - np.float32(0.4) if fat else self.roof
+        trough = np.maximum(floor - self.place.y, self.place.y - roof)
+        return smooth_max(trough, wall, 5.0 if fat else 9.0)
 
 
 def _psoas(place: Place, plan: MusclePlan) -> Field:
@@ -240,9 +257,10 @@ def _quadratus(place: Place, plan: MusclePlan, table: _Tables) -> Field:
     wide, thick = (planes.table(levels, v) * size for v in (_QUADRATUS_X, _QUADRATUS_Y))
     aside, backwards = plan.quadratus_shift_mm
     x = place.side - planes.table(levels, _QUADRATUS_AT) * np.float32(plan.scale) - np.float32(aside)
-    y = place.y - table.floor + thick + np.float32(1.5 - backwards) - np.float32(plan.floor_slope) * x
+    slope = np.float32(plan.floor_slope * plan.quadratus_slope)
+    y = place.y - table.floor + thick + np.float32(1.5 - backwards) - slope * x
     radius = np.sqrt(np.square(x / np.maximum(wide, 1)) + np.square(y / np.maximum(thick, 1)))
-    return np.maximum((radius - 1) * np.minimum(wide, thick), place.y - table.floor + 1.0)
+    return np.maximum((radius - 1) * np.minimum(wide, thick), place.y - table.floor + table.cap + 1.0)
 
 
 def _paint_middle(codes: Codes, place: Place, rng: Generator, spacing: Spacing) -> None:

@@ -112,9 +112,10 @@ def _found(
 ) -> NDArray[np.bool_]:
     """The cord in the canal `tube` (slice, row, back), of which `own` is the network's."""
     course = _course(tube, own, spacing_mm)
-    levels = _first_levels(image, tube, course, spacing_mm)
+    sign = _sign(image, tube, own if own.any() else _core(tube, course, spacing_mm))
+    levels = _first_levels(image, tube, course, sign, spacing_mm)
     course = _recentred(image, tube, course, levels, spacing_mm)
-    levels = _first_levels(image, tube, course, spacing_mm)
+    levels = _first_levels(image, tube, course, sign, spacing_mm)
     inside = np.zeros(tube.shape, bool)
     for _ in range(PASSES):
         radius, weight, wall = _radii(image, tube, course, levels, spacing_mm)
@@ -122,7 +123,7 @@ def _found(
         inside = _drawn(tube, course, radius, spacing_mm)
         core = _drawn(tube, course, CORE_SHARE * radius, spacing_mm)
         around = _drawn(tube, course, radius + spacing_mm[2], spacing_mm)
-        levels = _levels(image, tube, core, around, spacing_mm)
+        levels = _levels(image, tube, (core, around), sign, spacing_mm)
     inside[:, ~levels.seen] = False
     return inside
 
@@ -164,27 +165,50 @@ def _away_mm(shape: tuple[int, ...], course: Array, spacing_mm: tuple[float, flo
     return np.asarray(np.sqrt(np.square(across)[:, :, None] + np.square(back.T)[None]))
 
 
+def _core(tube: NDArray[np.bool_], course: Array, spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """(slice, row, back): what is cord for sure while no radius is known."""
+    return tube & (_away_mm(tube.shape, course, spacing_mm) < max(CORE_MM, 0.55 * spacing_mm[0]))
+
+
+def _sign(image: NDArray[np.float32], tube: NDArray[np.bool_], cord: NDArray[np.bool_]) -> int:
+    """1 where fluid is brighter than the cord: on T2 moving fluid is dark in places, but on T1 it is nowhere bright."""
+    rest = _inner(tube) & ~cord
+    if not rest.any():
+        return 1
+    low, high = np.percentile(image[rest], (100 - FLUID_PERCENTILE, FLUID_PERCENTILE))
+    usual = float(np.median(image[cord]))
+    return 1 if high - usual >= usual - low else -1
+
+
+def _inner(tube: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`tube` without a pixel along its wall to the front and to the back."""
+    return np.asarray(ndimage.binary_erosion(tube, np.ones((1, 1, 3), bool)))
+
+
 def _first_levels(
-    image: NDArray[np.float32], tube: NDArray[np.bool_], course: Array, spacing_mm: tuple[float, float, float]
+    image: NDArray[np.float32],
+    tube: NDArray[np.bool_],
+    course: Array,
+    sign: int,
+    spacing_mm: tuple[float, float, float],
 ) -> _Levels:
     """Signals while no radius is known: of the core around the course, and of the rest of the canal."""
-    core = tube & (_away_mm(tube.shape, course, spacing_mm) < max(CORE_MM, 0.55 * spacing_mm[0]))
-    return _levels(image, tube, core, core, spacing_mm)
+    core = _core(tube, course, spacing_mm)
+    return _levels(image, tube, (core, core), sign, spacing_mm)
 
 
 def _levels(
     image: NDArray[np.float32],
     tube: NDArray[np.bool_],
-    core: NDArray[np.bool_],
-    around: NDArray[np.bool_],
+    regions: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    sign: int,
     spacing_mm: tuple[float, float, float],
 ) -> _Levels:
-    """Signals along the canal: of the cord in `core`, of the fluid outside `around` and a pixel inside the wall."""
+    """Signals along the canal: of the cord in the first region, of the fluid outside the second and inside the wall."""
     rows = tube.shape[1]
-    inner = ndimage.binary_erosion(tube, np.ones((1, 1, 3), bool)) & ~around
+    core, around = regions
+    inner = _inner(tube) & ~around
     cord = np.array([np.median(image[:, r][core[:, r]]) if core[:, r].any() else np.nan for r in range(rows)])
-    rest = float(np.median(image[inner])) if inner.any() else 0.0
-    sign = 1 if rest >= np.nanmedian(cord) else -1
     fluid = np.array(
         [np.percentile(sign * image[:, r][inner[:, r]], FLUID_PERCENTILE) if inner[:, r].any() else np.nan
          for r in range(rows)]
@@ -207,8 +231,7 @@ def _recentred(
     """The course moved to the middle of what looks like cord near it."""
     step = np.maximum(levels.fluid - levels.cord, 1e-6)[:, None]
     alike = np.clip((levels.fluid[:, None] - levels.sign * image) / step, 0.0, 1.0)
-    inner = ndimage.binary_erosion(tube, np.ones((1, 1, 3), bool))
-    weight = alike * inner * np.exp(-0.5 * np.square(_away_mm(tube.shape, course, spacing_mm) / SEARCH_MM))
+    weight = alike * _inner(tube) * np.exp(-0.5 * np.square(_away_mm(tube.shape, course, spacing_mm) / SEARCH_MM))
     total = weight.sum((0, 2))
     across = (weight.sum(2).T @ np.arange(tube.shape[0])) * spacing_mm[0]
     back = (weight.sum(0) @ np.arange(tube.shape[2])) * spacing_mm[2]

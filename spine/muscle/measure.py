@@ -132,7 +132,8 @@ def _slices(value: Value | str) -> str:
 def _side_measurements(
     level: str, muscle: str, name: str, area: Value | str, fat: Value | str
 ) -> tuple[Measurement, ...]:
-    across = f"{_slices(area)}, area in the slice times the cosine of its tilt against the spine"
+    around = "; fat around the muscle inside its fascia included" if muscle in BACK else ""
+    across = f"{_slices(area)}, area in the slice times the cosine of its tilt against the spine{around}"
     quoted = f"; no z-score: of healthy adults {PDFF_SAID[muscle]} (PMC7063279)" if muscle in PDFF_SAID else ""
     lean = (
         area.value * (1 - fat.value / 100)
