@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from spine.muscle.fat import Scale, fat_fraction, fit_scale, subcutaneous
+from spine.muscle.field import UNDECIDED
 
 PIXEL_MM = 0.9
 SHAPE = (160, 220)
@@ -100,3 +101,43 @@ def test_the_subcutaneous_strip_is_fat_and_nothing_else():
     strip = subcutaneous(grey, muscles, PIXEL_MM)
     rows = np.flatnonzero(strip.any(1))
     assert (rows[0], rows[-1]) == (116, 139)
+
+
+def trunk(back_fat: float, front_fat: float, coil: float):
+    """Back muscles as in `drawn` and two muscles in front of them; (grey, muscles, back)."""
+    grey, back = drawn(back_fat, coil=coil)
+    rng = np.random.default_rng(8)
+    front = np.zeros(SHAPE, bool)
+    front[10:50, 30:70] = front[10:50, 150:190] = True
+    rows, columns = np.indices(SHAPE)
+    field = np.exp(coil * (rows - 85) / 80 + 0.3 * coil * (columns - 110) / 110)
+    tissue = np.where(rng.random(SHAPE) < front_fat, FAT, MUSCLE)
+    grey[front] = np.abs(tissue * field + rng.normal(0, 0.02, SHAPE))[front]
+    return grey, back | front, back
+
+
+@pytest.mark.parametrize("coil", [-0.4, 0.0, 0.7])
+@pytest.mark.parametrize(("back_fat", "front_fat"), [(0.7, 0.05), (0.9, 0.1), (0.3, 0.3)])
+def test_a_psoas_in_front_of_a_fatty_back_is_told_apart_from_a_dark_coil(back_fat, front_fat, coil):
+    # Where most of the back is fat, its darkest half is not lean: the psoas was told 50 to 100 % fat then.
+    grey, muscles, back = trunk(back_fat, front_fat, coil)
+    scale = fit_scale(grey, muscles, back, PIXEL_MM)
+    assert isinstance(scale, Scale), scale
+    assert fat_fraction(grey, muscles & ~back, scale) == pytest.approx(front_fat, abs=0.05)
+    assert fat_fraction(grey, back, scale) == pytest.approx(back_fat, abs=0.08)
+
+
+@pytest.mark.parametrize(("dark", "bright"), [(0.2, 0.3), (0.42, 0.5), (0.5, 0.6)])
+def test_a_strip_that_is_hardly_fat_does_not_mislead(dark, bright):
+    grey, muscles = drawn(0.3)
+    grey[116:140] = np.where(np.arange(24)[:, None] % 6 < 3, bright, dark)  # fascia and skin of a very lean back
+    scale = fit_scale(grey, muscles, muscles, PIXEL_MM)
+    assert isinstance(scale, str) or fat_fraction(grey, muscles, scale) == pytest.approx(0.3, abs=0.05)
+
+
+def test_two_explanations_of_one_picture_are_a_reason():
+    # Even grey in front and behind: all lean under a bright coil, or all fat under a dark one.
+    grey, muscles, back = trunk(0.0, 0.0, 0.0)
+    rng = np.random.default_rng(9)
+    grey[back] = (0.5 + rng.normal(0, 0.05, SHAPE))[back]
+    assert fit_scale(grey, muscles, back, PIXEL_MM) == UNDECIDED

@@ -128,7 +128,7 @@ def test_goutallier_by_rule(percent, grade):
 
 def test_goutallier_is_less_sure_where_slices_differ():
     sure, unsure = (goutallier("L4/L5", "psoas_left", Value(12.5, spread, 3)) for spread in (0.0, 20.0))
-    assert sure.confidence > 0.8 > unsure.confidence
+    assert sure.confidence > 0.6 > unsure.confidence
 
 
 def test_the_picture_has_the_patients_right_on_the_left():
