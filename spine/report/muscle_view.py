@@ -9,7 +9,15 @@ from typing import Any
 from spine.anatomy import DISC_LEVELS
 from spine.records import MuscleFindings
 from spine.report.digest import Document
-from spine.report.values import clean_text, grade_object, is_missing, measurement_object, missing
+from spine.report.values import (
+    clean_text,
+    grade_object,
+    is_missing,
+    likely_run,
+    measurement_object,
+    missing,
+    run_text,
+)
 from spine.report.words import Words
 from spine.resources import load_schema
 
@@ -97,7 +105,7 @@ def _row(level: Document, muscle: str, words: Words) -> MuscleRow:
     if cells[2]:
         cells[2] = words.number(wanted[2][0]["value"], 0, signed=True)
     graded = [grades[f"{muscle}_{side}_goutallier"] for side in SIDES]
-    cells += ["" if is_missing(one) else str(one["grade"]) for one in graded]
+    cells += ["" if is_missing(one) else run_text(*likely_run(one["probabilities"])[:2]) for one in graded]
     reasons = [words.say("muscle.side", side=words.say(f"muscle.{side}"), reason=measured[name]["not_measurable"])
                for side in SIDES
                for name in (f"{muscle}_{side}_area_mm2", f"{muscle}_{side}_fat_fraction_percent")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ NOT_FINITE = "not a finite number"
 NO_REFERENCE = "no reference values"
 TEXT_LIMIT = 2000  # characters kept of any string that another stage or the user wrote
 
+LIKELY_PROB = 0.5  # a grade less probable than this is told as a run of grades
 DECIMALS = {"mm": 2, "mm2": 1, "mm3": 0, "deg": 2, "%": 2, "1": 4}  # by UCUM unit
 DECIMALS_ELSE = 4
 DECIMALS_PASSED = 6  # of numbers whose meaning is another stage's
@@ -103,3 +104,22 @@ def grade_object(grade: Grade) -> dict[str, Any]:
         "confidence": _optional(grade.confidence, NOT_IMPLEMENTED),
         "evidence": [clean_text(text) for text in grade.evidence],
     }
+
+
+def likely_run(probabilities: Sequence[float]) -> tuple[int, int, float]:
+    """(lowest, highest, probability) of the shortest run of grades that is more likely than not, of such the likeliest.
+
+    Grade 1 with 0.38 beside grade 0 with 0.36 says '0-1, 0.74', not '1'. `probabilities`: of the grades from 0 up.
+    """
+    count = len(probabilities)
+    runs = (
+        (low, low + length - 1, sum(probabilities[low : low + length]))
+        for length in range(1, count + 1)
+        for low in range(count - length + 1)
+    )
+    return min((run for run in runs if run[2] >= LIKELY_PROB), key=lambda run: (run[1] - run[0], -run[2]))
+
+
+def run_text(low: int, high: int) -> str:
+    """'2', or '1-2'."""
+    return str(low) if low == high else f"{low}-{high}"

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from spine.records import FilmPoint, XrayFindings
 from spine.report.digest import Document
-from spine.report.values import clean_text, grade_object, is_missing, measurement_object, missing, rounded
+from spine.report.values import (
+    LIKELY_PROB,
+    clean_text,
+    grade_object,
+    is_missing,
+    likely_run,
+    measurement_object,
+    missing,
+    rounded,
+    run_text,
+)
 from spine.report.words import Words
 
 NO_FILM = "no X-ray was given"
@@ -38,7 +48,6 @@ BODY_COLUMNS = {
 }
 NARROW_TORG = 0.8  # [V], as resources/xray.json quotes it
 MARKED_LOSS_PERCENT, MARKED_OSTEOPHYTE_PERCENT = 25.0, 12.5  # as the limits of the grades
-MARKED_PROB = 0.5  # a grade less probable than this is not marked
 SIGN, OSTEOPHYTE = "low_disc_with_osteophyte", "osteophyte_anterior_percent"
 ABSENT = "n.m."
 NOTE_LENGTH = 500  # characters of a note: a page cuts longer paragraphs
@@ -288,27 +297,12 @@ def _is_marked(name: str, found: Document) -> bool:
 def _grade(found: Document | None, words: Words) -> FilmCell:
     if found is None or is_missing(found):
         return FilmCell(ABSENT)
-    low, high, prob = _likely_run(found["probabilities"])
-    text = str(low) if low == high else f"{low}-{high}"
-    return FilmCell(text, words.number(prob, 2), _is_probable(found, 2))
-
-
-def _likely_run(probabilities: Sequence[float]) -> tuple[int, int, float]:
-    """(lowest, highest, probability) of the shortest run of grades that is more likely than not, of such the likeliest.
-
-    Grade 1 with 0.38 beside grade 0 with 0.36 says '0-1, 0.74', not '1'. `probabilities`: of the grades from 0 up.
-    """
-    count = len(probabilities)
-    runs = (
-        (low, low + length - 1, sum(probabilities[low : low + length]))
-        for length in range(1, count + 1)
-        for low in range(count - length + 1)
-    )
-    return min((run for run in runs if run[2] >= MARKED_PROB), key=lambda run: (run[1] - run[0], -run[2]))
+    low, high, prob = likely_run(found["probabilities"])
+    return FilmCell(run_text(low, high), words.number(prob, 2), _is_probable(found, 2))
 
 
 def _is_probable(found: Document, lowest: int) -> bool:
-    return int(found["grade"]) >= lowest and found["confidence"] >= MARKED_PROB
+    return int(found["grade"]) >= lowest and found["confidence"] >= LIKELY_PROB
 
 
 def _reasons(xray: Document, words: Words) -> list[str]:

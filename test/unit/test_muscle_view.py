@@ -19,6 +19,7 @@ from spine.report.muscle_html import muscle_section
 from spine.report.muscle_page import axial_picture, draw_muscle
 from spine.report.muscle_view import muscle_object, muscle_rows, patient_lines, sac_lines
 from spine.report.sheet import Sheet
+from spine.report.values import likely_run
 from spine.report.words import read_words
 from spine.resources import load_schema
 
@@ -129,6 +130,18 @@ def test_goutallier_by_rule(percent, grade):
 def test_goutallier_is_less_sure_where_slices_differ():
     sure, unsure = (goutallier("L4/L5", "psoas_left", Value(12.5, spread, 3)) for spread in (0.0, 20.0))
     assert sure.confidence > 0.6 > unsure.confidence
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "told"),
+    [
+        ((0.1, 0.6, 0.3, 0.0, 0.0), (1, 1, 0.6)),
+        ((0.0, 0.1, 0.1, 0.41, 0.39), (3, 4, 0.8)),  # "3" alone would be said of what is less likely than not
+        ((0.3, 0.3, 0.2, 0.1, 0.1), (0, 1, 0.6)),
+    ],
+)
+def test_grades_less_likely_than_not_are_told_as_a_run(probabilities, told):
+    assert likely_run(probabilities) == pytest.approx(told)
 
 
 def test_the_picture_has_the_patients_right_on_the_left():
