@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spine.conform import conform_study, restore
+from spine.cord import read_cord
 from spine.export import export_report, settle_extras
 from spine.fuse import fuse_findings
 from spine.fuse.adjacent import with_adjacent
@@ -58,6 +59,7 @@ STAGES = (
     "segment",
     "label",
     "neck",
+    "cord",
     "restore",
     "judge",
     "measure",
@@ -77,6 +79,7 @@ class Models:
     settings: Settings
     segmenter: Runner
     neck: Runner  # opened when the first neck comes
+    cord: Runner  # as the neck
     grader: Runner
     quality: QualityModel
     xray: Runner  # opened when the first radiograph comes
@@ -84,7 +87,7 @@ class Models:
     folder: Path
 
     def read(self, volume: Volume) -> tuple[Segmentation, LabelledSpine]:
-        """Segment and label `volume`, a neck twice."""
+        """Segment and label `volume`, a neck twice; its cord is left to read_cord, which needs the stored series."""
         first = segment_volume(volume, self.segmenter, self.settings.segmenter)
         return read_neck(volume, first, label_levels(first, volume), self.neck, self.settings.segmenter)
 
@@ -121,7 +124,8 @@ def open_models(model_dir: Path, runner: str = "auto") -> Models:
     xray = WhenNeeded(model_dir / settings.xray.file, settings.xray.sha256)
     axial = WhenNeeded(model_dir / settings.axial.file, settings.axial.sha256)
     neck = WhenNeeded(model_dir / settings.neck.file, settings.neck.sha256, runner)
-    return Models(settings, segmenter, neck, grader, read_quality(model_dir, settings), xray, axial, model_dir)
+    cord = WhenNeeded(model_dir / settings.cord.file, settings.cord.sha256)
+    return Models(settings, segmenter, neck, cord, grader, read_quality(model_dir, settings), xray, axial, model_dir)
 
 
 def run(
@@ -147,6 +151,8 @@ def run(
     with clock("xray"):
         film = _film(study, models)
     segmentation, spine, neck = _read(volume, models, clock)
+    with clock("cord"):
+        spine = read_cord(study.primary, volume, spine, models.cord)
     with clock("restore"):
         mask = restore(spine, segmentation, volume)
     with clock("judge"):
@@ -168,7 +174,7 @@ def run(
         advice = caution(beside, study.record_doubt)
     with clock("report"):
         facts = RunFacts(
-            models=_used(settings, neck, film is not None and bool(film.runner), study.axial_t2 is not None),
+            models=_used(settings, (neck, spine.cord is not None, bool(film and film.runner), bool(study.axial_t2))),
             runner=segmentation.runner,
             seconds=dict(clock.seconds),
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
@@ -226,8 +232,8 @@ def _muscles(
     return found, support_stenosis(grades, found)
 
 
-def _used(settings: Settings, neck: bool, film: bool, muscle: bool) -> dict[str, str]:
-    """File -> digest of what was learnt and entered this case."""
-    seldom = ((settings.neck, neck), (settings.xray, film), (settings.axial, muscle))
-    always = (settings.segmenter, settings.grader, settings.quality)
-    return {part.file: part.sha256 for part in (*always, *(part for part, entered in seldom if entered))}
+def _used(settings: Settings, entered: tuple[bool, ...]) -> dict[str, str]:
+    """File -> digest of what was learnt and entered this case; `entered`: neck, cord, film, muscle."""
+    seldom = ((p.file, p.sha256) for p in (settings.neck, settings.cord, settings.xray, settings.axial))
+    always = ((p.file, p.sha256) for p in (settings.segmenter, settings.grader, settings.quality))
+    return dict([*always, *(part for part, used in zip(seldom, entered, strict=True) if used)])

@@ -132,6 +132,20 @@ class Numbering:
 
 
 @dataclass(frozen=True)
+class CordMap:
+    """The cord on cross-sections of the canal, finer than the model's grid across.
+
+    Millimetres are indices of the model's grid (slice, down, back) times its spacing.
+    """
+
+    probability: NDArray[np.float32]  # (section, across, back), 0 where a section tells no cord
+    cut: NDArray[np.bool_]  # (section,) whether the series ends where the cord would be: none is told then
+    middle_mm: NDArray[np.float64]  # (section, 3): slice, down, back of the middle of each section
+    step_mm: float  # of the samples across and to the back
+    runner: str  # what ran the network
+
+
+@dataclass(frozen=True)
 class LabelledSpine:
     """Instances with level names, on the model's grid."""
 
@@ -142,6 +156,7 @@ class LabelledSpine:
     numbering: Numbering
     flags: tuple[str, ...] = ()
     read_again: frozenset[int] = frozenset()  # labels of the vertebrae that the network of the neck outlined
+    cord: CordMap | None = None  # where a neck is in view; `structures` has it on the model's grid
 
 
 @dataclass(frozen=True)

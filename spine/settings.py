@@ -39,6 +39,14 @@ class NeckSettings:
 
 
 @dataclass(frozen=True)
+class CordSettings:
+    """The network of the cord's cross-sections."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class GraderSettings:
     """The grading network."""
 
@@ -117,6 +125,7 @@ class Settings:
     grid: GridSettings
     segmenter: SegmenterSettings
     neck: NeckSettings
+    cord: CordSettings
     grader: GraderSettings
     quality: QualitySettings
     fusion: FusionSettings
@@ -145,6 +154,7 @@ def read_settings(model_dir: Path) -> Settings:
         grid=_build(GridSettings, settings.grid, f"{path}: grid"),
         segmenter=_build(SegmenterSettings, settings.segmenter, f"{path}: segmenter"),
         neck=_build(NeckSettings, settings.neck, f"{path}: neck"),
+        cord=_build(CordSettings, settings.cord, f"{path}: cord"),
         grader=_build(GraderSettings, settings.grader, f"{path}: grader"),
         quality=_build(QualitySettings, settings.quality, f"{path}: quality"),
         fusion=_build(FusionSettings, settings.fusion, f"{path}: fusion"),

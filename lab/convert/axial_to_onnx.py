@@ -9,16 +9,17 @@ the settings beside the file know the network.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
+from lab.convert.ship import compare, write_record
 from lab.convert.to_onnx import Shipped, write_onnx
 from lab.train.axial_augment import read_item
-from lab.train.train_axial import load_axial
+from lab.train.run import load_run
+from lab.train.train_axial import build_axial
 from spine.runners import open_runner
 
 NAMES = ("slices", "probabilities")
@@ -26,23 +27,14 @@ NAMES = ("slices", "probabilities")
 
 def export_axial(checkpoint: Path, out: Path) -> str:
     """Write `out`, float32 (n, 3, H, W) -> probabilities (n, 7, H, W), all sizes symbolic; returns its sha256."""
-    shipped = Shipped(load_axial(checkpoint)).eval()
+    shipped = Shipped(load_run(checkpoint, build_axial)).eval()
     return write_onnx(shipped, 3, NAMES, out)
 
 
-@torch.no_grad()
-def parity(checkpoint: Path, out: Path, digest: str, files: list[Path]) -> dict[str, float | int | str]:
-    """Share of pixels of one slice of each stack to which float32 torch and the CPU runner give the same class."""
-    network, runner = load_axial(checkpoint), open_runner(out, digest, "cpu")
-    same, total, largest = 0, 0, 0.0
-    for file in files:
-        image = torch.from_numpy(read_item(file, 0, 1).image)[None]
-        image = functional.pad(image, (0, -image.shape[3] % 32, 0, -image.shape[2] % 32))
-        wanted, found = network(image).softmax(1).numpy(), runner(image.numpy())
-        same += int((wanted.argmax(1) == found.argmax(1)).sum())
-        total += wanted[:, 0].size
-        largest = max(largest, float(np.abs(wanted - found).max()))
-    return {"slices": len(files), "agree": same / total, "largest_change_prob": largest, "runner": runner.name}
+def padded(file: Path) -> Tensor:
+    """One slice of a stack of the bank, as the network takes it."""
+    image = torch.from_numpy(read_item(file, 0, 1).image)[None]
+    return functional.pad(image, (0, -image.shape[3] % 32, 0, -image.shape[2] % 32))
 
 
 def main() -> None:
@@ -53,16 +45,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("model/axial.onnx"))
     args = parser.parse_args()
     digest = export_axial(args.run / "last.pt", args.out)
-    compared = parity(args.run / "last.pt", args.out, digest, sorted(args.val.glob("*.npz"))[:20])
-    record = json.loads((args.run / "record.json").read_text(encoding="utf-8"))
-    record = {"file": args.out.name, "sha256": digest, "parity": compared, **record}
-    args.out.with_suffix(".record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    settings = args.out.with_name("settings.json")
-    data = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-    if "axial" in data:
-        data["axial"].update(file=args.out.name, sha256=digest)
-        settings.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    print(f"{args.out}  {args.out.stat().st_size / 1e6:.1f} MB  sha256 {digest}\n{compared}")
+    files = sorted(args.val.glob("*.npz"))[:20]
+    runner = open_runner(args.out, digest, "cpu")
+    compared = compare(load_run(args.run / "last.pt", build_axial), runner, map(padded, files))
+    write_record(args.out, digest, {"slices": len(files), **compared}, args.run)
 
 
 if __name__ == "__main__":

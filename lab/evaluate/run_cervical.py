@@ -22,10 +22,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
+from lab.evaluate.cords import map_of, on_grid, to_stored
 from lab.evaluate.metrics import dice
 from spine.anatomy import Structure
 from spine.conform import conform_study
+from spine.cord import read_cord
 from spine.measure import measure_levels
+from spine.measure.norms import find_norm
 from spine.pipeline import Models, open_models
 from spine.read import read_files
 from spine.records import Grid, LabelledSpine, Segmentation, Series, Volume
@@ -33,7 +36,8 @@ from spine.records import Grid, LabelledSpine, Segmentation, Series, Volume
 CASES = ("11", "18", "20", "23")
 BODIES = ("C2", "C3", "C4", "C5", "C6", "C7", "T1")
 DISCS = ("C2/C3", "C3/C4", "C4/C5", "C5/C6", "C6/C7", "C7/T1")
-CANAL, CORD, HEIGHT = "canal_ap_diameter_mm", "cord_ap_diameter_mm", "disc_height_middle_mm"
+CANAL, HEIGHT = "canal_ap_diameter_mm", "disc_height_middle_mm"
+CORD_SIZES = {"cord_ap_diameter_mm": "cord", "cord_width_mm": "cord width", "cord_area_mm2": "cord area, mm2"}
 USUAL_SD = 2.0
 Sizes = dict[str, dict[str, Any]]
 Affine = NDArray[np.float64]
@@ -62,6 +66,7 @@ def cervical_case(folder: Path, case: str, points: list[dict[str, str]], models:
     study = read_files(image=folder / f"errsm_{case}_image.nii.gz")
     volume = conform_study(study, models.settings.grid)
     segmentation, spine = models.read(volume)
+    spine = read_cord(study.primary, volume, spine, models.cord)
     result: dict[str, Any] = {
         "case": case,
         "discs": [d.level for d in spine.discs],
@@ -84,22 +89,20 @@ def cervical_case(folder: Path, case: str, points: list[dict[str, str]], models:
 
 
 def _against_mask(mask: Series, segmentation: Segmentation, spine: LabelledSpine, volume: Volume) -> dict[str, Any]:
-    """Dice on the mask's own grid, over its whole length and in the neck, and the depth of the mask's cord."""
+    """Dice on the mask's own grid, over its whole length and in the neck, and the sizes of the mask's cord."""
     reference, frame = mask.array > 0, stored_frame(mask.grid)
-    network, found = (
-        carried(s == Structure.CORD, (volume.affine, frame), reference.shape)
-        for s in (segmentation.structures, spine.structures)
-    )
-    structures = np.where(spine.structures == Structure.CORD, Structure.CANAL, spine.structures).astype(np.uint8)
-    structures[carried(reference, (frame, volume.affine), structures.shape)] = Structure.CORD
-    masked = _sizes(replace(spine, structures=structures), volume)
+    if spine.cord is None:
+        return {}
+    network = carried(segmentation.structures == Structure.CORD, (volume.affine, frame), reference.shape)
+    found = on_grid(spine.cord, volume, frame, reference.shape)
+    masked = _sizes(replace(spine, cord=map_of(reference, to_stored(volume, frame), spine.cord.middle_mm)), volume)
     neck = _in_neck(spine, volume, frame, reference.shape)
     return {
         "cord_dice_network": round(dice(network, reference), 4),
         "cord_dice": round(dice(found, reference), 4),
         "cord_dice_neck": round(dice(found & neck, reference & neck), 4),
         "cord_volume_ratio_neck": round(float((found & neck).sum() / max((reference & neck).sum(), 1)), 3),
-        "mask_cord_mm": {name: sizes[CORD]["value"] for name, sizes in masked.items() if CORD in sizes},
+        "mask_cord": {b: {n: s[n] for n in CORD_SIZES if n in s} for b, s in masked.items() if b in BODIES},
     }
 
 
@@ -115,11 +118,18 @@ def _sizes(spine: LabelledSpine, volume: Volume) -> Sizes:
     """Body or disc level -> measurement -> value, z and why there is none."""
     found: Sizes = {}
     for m in measure_levels(spine, volume):
-        if (m.subject in BODIES and m.name in (CANAL, CORD)) or (m.subject in DISCS and m.name == HEIGHT):
-            z = None if m.z is None else round(m.z, 2)
-            entry = {"value": None if m.value is None else round(m.value, 2), "z": z, "reason": m.not_measurable}
+        if (m.subject in BODIES and m.name in (CANAL, *CORD_SIZES)) or (m.subject in DISCS and m.name == HEIGHT):
+            value = None if m.value is None else round(m.value, 2)
+            z = _z(m.name, m.subject, value) if m.name in CORD_SIZES else None if m.z is None else round(m.z, 2)
+            entry = {"value": value, "z": z, "reason": m.not_measurable}
             found.setdefault(m.subject, {})[m.name] = entry
     return found
+
+
+def _z(name: str, subject: str, value: float | None) -> float | None:
+    """A cord's z-score against the norm of both sexes, which the report refuses."""
+    norm = find_norm(name, subject, {})
+    return None if value is None or norm is None or norm.sd is None else round((value - norm.mean) / norm.sd, 2)
 
 
 def carried(mask: NDArray[np.bool_], frames: tuple[Affine, Affine], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -153,7 +163,7 @@ def _index(point: dict[str, str], grid: Grid, volume: Volume) -> NDArray[np.floa
 def summary(cases: list[dict[str, Any]]) -> str:
     """Markdown: names and Dice, then diameters at the bodies, then disc heights."""
     lines = [
-        "| volunteer | cord Dice of the network | cord Dice outlined again | ... in the neck (to T1) | "
+        "| volunteer | cord Dice of the network | cord Dice on cross-sections | ... in the neck (to T1) | "
         "body found at C2 / T2 | discs found |",
         "|---|---|---|---|---|---|",
     ]
@@ -165,19 +175,16 @@ def summary(cases: list[dict[str, Any]]) -> str:
         lines.append(f"| {case['case']} | {scores} | {at} | {discs} |")
     lines += [
         "",
-        "Front to back in mm, in brackets the z-score. `mask`: the reference cord, measured in the same way.",
+        "Millimetres unless said otherwise, in brackets the z-score. The masks' cords are measured in the same way.",
         "",
         "| volunteer | what | " + " | ".join(BODIES) + " | within 2 SD |",
         "|---|---|" + "---|" * (len(BODIES) + 1),
     ]
     for case in cases:
-        for name, what in ((CANAL, "canal"), (CORD, "cord")):
+        for name, what in {CANAL: "canal", **CORD_SIZES}.items():
             lines.append(_row(case, name, what, BODIES))
-        masked = [case.get("mask_cord_mm", {}).get(body) for body in BODIES]
-        if any(masked):
-            lines.append(
-                f"| {case['case']} | mask | " + " | ".join("-" if v is None else f"{v:.1f}" for v in masked) + " | |"
-            )
+            if name in CORD_SIZES and "mask_cord" in case:
+                lines.append(_row({**case, "sizes": case["mask_cord"]}, name, f"{what}, of the mask", BODIES))
     lines += ["", "| volunteer | what | " + " | ".join(DISCS) + " | |", "|---|---|" + "---|" * (len(DISCS) + 1)]
     lines += [_row(case, HEIGHT, "disc height", DISCS) for case in cases]
     return "\n".join(lines) + "\n"

@@ -1,12 +1,13 @@
 """From picture to measurement on synthetic spines whose answers are known: the error of network and measuring together.
 
     python -m lab.evaluate.run_chain --out docs/measure --spines 10
+    python -m lab.evaluate.run_chain --out docs/measure --spines 10 --first 20      # seeds that no choice has seen
 
 The spines of lab.evaluate.run_phantoms, of seeds that trained nothing, rendered as clinical T2 stacks of 15 slices and
 read by the whole of the pipeline up to the measurements. Where run_phantoms shows what measuring alone costs, this
 shows what a reader gets: every number that was measured, and the share of them that the case's doubts let through.
-What the plan of a spine does not hold (corners, angles over several levels) is compared with the same ruler on the true
-mask.
+What the plan of a spine does not hold (corners, angles over several levels, the cord) is compared with the same ruler
+on the true mask; for the cord that of the planes, which lie three times as close as the slices.
 Synthetic: a network that learnt from the same generator does better here than on patients.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lab.evaluate.agreement import bootstrap_by_patient
+from lab.evaluate.cords import map_of
 from lab.evaluate.quality_cases import SAGITTAL, SLUG
 from lab.evaluate.run_phantoms import Error, Values, errors_of, labelled, values_of, volume_of
 from lab.synth.phantom import Phantom, rasterise
 from lab.synth.plan import SpinePlan
 from lab.synth.render import render
 from lab.synth.sample import sample_spine
+from spine.anatomy import Structure
 from spine.conform import conform_study
+from spine.cord import canal_course, read_cord
 from spine.errors import UnusableImage
 from spine.measure import measure_levels
 from spine.pipeline import Models, open_models
@@ -52,7 +56,15 @@ BY_RULER = (  # measurements of which the true mask gives the reference
     "c2_c7_angle_deg",
     "c7_slope_deg",
     "t1_slope_deg",
+    "cord_ap_diameter_mm",
+    "cord_width_mm",
+    "cord_area_mm2",
+    "space_available_cord_min_mm",
+    "subarachnoid_loss_percent",
+    "cord_compression_percent",
+    "kang_grade",
 )
+PLANES = 3  # averaged into one slice
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ class Read:
 
 
 def draw_study(
-    view: str, seed: int, spacing_mm: tuple[float, float, float] = SPACING_MM, slices: int = SLICES, planes: int = 3
+    view: str, seed: int, spacing_mm: tuple[float, ...] = SPACING_MM, slices: int = SLICES, planes: int = PLANES
 ) -> tuple[Study, Phantom, SpinePlan]:
     """One synthetic T2 stack, its truth and its plan; `planes` are averaged into one slice."""
     rng = np.random.default_rng([seed, FAMILY])
@@ -82,6 +94,7 @@ def read_spine(view: str, seed: int, models: Models) -> Iterator[Read]:
     study, phantom, plan = draw_study(view, seed)
     volume = conform_study(study, models.settings.grid)
     segmentation, spine = models.read(volume)
+    spine = read_cord(study.primary, volume, spine, models.cord)
     try:
         quality = judge_quality(study.primary, volume, segmentation, spine, models.quality)
     except UnusableImage:
@@ -89,7 +102,7 @@ def read_spine(view: str, seed: int, models: Models) -> Iterator[Read]:
     found = measure_levels(spine, volume)
     told = values_of(withhold_measurements(found, judge_sizes(quality, found).doubts))
     # The same order twice: the truth's discs and bodies.
-    ruled = rulers(plan)
+    ruled = rulers(plan, phantom)
     compared = [
         [*errors_of(view, values, phantom.truth), *errors_by_ruler(view, values, ruled)]
         for values in (values_of(found), told)
@@ -98,11 +111,16 @@ def read_spine(view: str, seed: int, models: Models) -> Iterator[Read]:
         yield Read(f"{view} {seed}", bool(np.isfinite(left.error)), measured)
 
 
-def rulers(plan: SpinePlan) -> Values:
-    """What measuring finds on the true mask, on the slices that the picture has."""
+def rulers(plan: SpinePlan, planes: Phantom) -> Values:
+    """What measuring finds on the true mask, on the slices that the picture has; the cord on all its planes."""
     phantom = rasterise(plan, SPACING_MM, SLICES)
     spine = labelled(phantom)
-    return values_of(measure_levels(spine, volume_of(spine.mask.shape, spacing_mm=SPACING_MM)))
+    middle_mm = canal_course(np.isin(phantom.structures, (Structure.CANAL, Structure.CORD)), SPACING_MM)
+    to_index = np.concatenate((np.diag(1 / np.array(SPACING_MM)), np.zeros((3, 1))), 1)
+    to_index[0] = (PLANES / SPACING_MM[0], 0, 0, PLANES // 2)
+    cord = map_of(planes.structures == Structure.CORD, to_index, middle_mm)
+    volume = volume_of(spine.mask.shape, spacing_mm=SPACING_MM)
+    return values_of(measure_levels(replace(spine, cord=cord), volume))
 
 
 def errors_by_ruler(kind: str, values: Values, truth: Values) -> Iterator[Error]:
@@ -152,18 +170,20 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("model"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--spines", type=int, default=10, help="of each region")
+    parser.add_argument("--first", type=int, default=0, help="seed; another than 0 writes chain_from_SEED.md")
     args = parser.parse_args()
     models = open_models(args.model, "cpu")
     reads: list[Read] = []
     refused = 0
     for view in VIEWS:
-        for seed in tqdm(range(args.spines), desc=view):
+        for seed in tqdm(range(args.first, args.first + args.spines), desc=view):
             own = list(read_spine(view, seed, models))
             refused += not own
             reads += own
     args.out.mkdir(parents=True, exist_ok=True)
     text = table(reads, refused)
-    (args.out / "chain.md").write_text(text, encoding="utf-8")
+    name = f"chain_from_{args.first}.md" if args.first else "chain.md"
+    (args.out / name).write_text(text, encoding="utf-8")
     print(text)
 
 

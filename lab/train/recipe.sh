@@ -32,6 +32,16 @@ cp "$work/second/record.json" model/segmenter.record.json
     mendeley_t1=0.02 mendeley_t2=0.03
 "$python" -m lab.convert.to_onnx --run "$work/neck" --part neck --out model/neck.onnx
 cp "$work/neck/record.json" model/neck.record.json
+
+# The network of the cord's cross-sections, from nothing, on cords of its own.
+"$python" -m lab.synth.cord_bank --out "$work/cords" --n "$(part 480)" --family train
+"$python" -m lab.synth.cord_bank --out "$work/cords_val" --n "$(part 24)" --family val
+"$python" -m lab.train.train_cord --bank "$work/cords" --val "$work/cords_val" --out "$work/cord_first" \
+    --steps "$(part 3200)"
+"$python" -m lab.train.train_cord --bank "$work/cords" --val "$work/cords_val" --out "$work/cord" --init "$work/cord_first" \
+    --rate 1.5e-3 --seed 2 --steps "$(part 3000)" --narrowest 0.4
+"$python" -m lab.convert.cord_to_onnx --run "$work/cord" --val "$work/cords_val" --out model/cord.onnx
+cp "$work/cord/curves.png" docs/segmenter/curves_cord.png
 cp "$work/neck/curves.png" docs/segmenter/curves_neck.png
 cp "$work/second/curves.png" docs/segmenter/curves.png
 "$python" -m lab.convert.check_parity --run "$work/second" --image test/input/lumbar/images/sagittal-spine-mri/*.mha
@@ -49,6 +59,7 @@ for split in val test; do
 done
 "$python" -m lab.evaluate.run_pack --data "$data" --model "$work/synthetic_model" --only spider_space --out docs/segmenter/synthetic_only
 "$python" -m lab.evaluate.run_crops --data "$data" --split test --out docs/segmenter
+"$python" -m lab.evaluate.run_cord --out docs/segmenter
 "$python" -m lab.evaluate.run_cervical --data "$data" --out docs/segmenter
 if (( ${SCALE:-1} > 1 )); then
     echo "A network of a few steps finds no spine in the bundled case: no benchmark, no figures."

@@ -9,7 +9,6 @@ python -m lab.convert.axial_to_onnx --run RUN --val VAL --out model/axial.onnx
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -20,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from lab.train.averaging import descend, write_checkpoint
 from lab.train.axial_augment import augment, draw_item, read_item
 from lab.train.network import Segmenter, build_network
+from lab.train.run import Run
 from lab.train.train_segmenter import draw_curves, rate_share
 from spine.anatomy import AxialStructure
 
@@ -52,48 +51,6 @@ def build_axial(widths: tuple[int, ...] = WIDTHS) -> Segmenter:
     return build_network(3, CLASSES, tuple(widths))
 
 
-def load_axial(checkpoint: Path) -> Segmenter:
-    """The averaged network of a checkpoint, in evaluation mode."""
-    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    network = build_axial(tuple(stored["widths"]))
-    network.load_state_dict(stored["average"])
-    return network.eval()
-
-
-class Run:
-    """Network, running average, optimiser, step and log; read from `folder`/last.pt where that exists."""
-
-    def __init__(self, folder: Path, seed: int, widths: tuple[int, ...] = WIDTHS) -> None:
-        torch.manual_seed(seed)
-        self.file, self.step, self.widths = folder / "last.pt", 0, tuple(widths)
-        self.log: list[dict[str, float]] = []
-        self.network, self.average = build_axial(widths), build_axial(widths)
-        self.average.load_state_dict(self.network.state_dict())
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=1e-4)
-        if self.file.exists():
-            stored = torch.load(self.file, map_location="cpu", weights_only=True)
-            for part in ("network", "average", "optimiser"):
-                getattr(self, part).load_state_dict(stored[part])
-            self.step, self.log = stored["step"], stored["log"]
-
-    def start_from(self, checkpoint: Path) -> None:
-        """Take the averaged weights of another run; optimiser and step stay fresh."""
-        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
-
-    def update(self, images: Tensor, labels: Tensor, rate: float) -> float:
-        """One step on (N, 3, H, W) and (N, H, W); returns the loss."""
-        loss = axial_loss(self.network(images), labels)
-        self.step += 1
-        return descend(loss, rate, self.network, self.average, self.optimiser, self.step)
-
-    def save(self) -> None:
-        """Write last.pt by renaming, so that a killed run leaves a whole file."""
-        parts = {p: getattr(self, p).state_dict() for p in ("network", "average", "optimiser")}
-        write_checkpoint(self.file, {**parts, "step": self.step, "log": self.log, "widths": list(self.widths)})
-
-
 @torch.no_grad()
 def validate(network: nn.Module, files: list[Path]) -> dict[str, float]:
     """Dice by class over one inner slice of every stack, pixels pooled."""
@@ -112,7 +69,7 @@ def validate(network: nn.Module, files: list[Path]) -> dict[str, float]:
 def train(args: argparse.Namespace) -> None:
     """The loop; continues from OUT/last.pt. The bank's list is read again at every check, so that it may grow."""
     validation = sorted(args.val.glob("*.npz"))
-    run = Run(args.out, args.seed, tuple(args.widths))
+    run = Run(args.out, args.seed, build_axial, tuple(args.widths))
     if args.init and not run.step:
         run.start_from(args.init / "last.pt")
     rng = np.random.default_rng((args.seed, run.step))
@@ -121,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
     for step in tqdm(range(run.step, args.steps), initial=run.step, total=args.steps, mininterval=20):
         pairs = [augment(draw_item(files, rng), rng, CROP) for _ in range(BATCH)]
         images, labels = (torch.stack(part) for part in zip(*pairs, strict=True))
-        loss = run.update(images, labels, args.rate * rate_share(step, args.steps))
+        loss = run.descend(axial_loss(run.network(images), labels), args.rate * rate_share(step, args.steps))
         running = 0.98 * running + 0.02 * loss if running else loss
         if run.step % CHECK_EVERY == 0 or run.step == args.steps:
             scores = validate(run.average, validation)
@@ -135,22 +92,15 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _record(args: argparse.Namespace, run: Run, files: list[Path]) -> dict[str, object]:
-    total = hashlib.sha256()
-    for file in files:
-        total.update(file.read_bytes())
     return {
-        "steps": run.step,
         "batch": BATCH,
         "crop": CROP,
-        "widths": run.widths,
         "rate": args.rate,
         "seed": args.seed,
         "first_round": json.loads((args.init / "record.json").read_text(encoding="utf-8")) if args.init else None,
         "data": "synthetic stacks of lab.synth.axial_bank, family train",
         "stacks": len(files),
-        "bank_sha256": total.hexdigest(),
-        "parameters": sum(p.numel() for p in run.network.parameters()),
-        "log": run.log,
+        **run.facts(files),
     }
 
 

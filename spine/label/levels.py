@@ -15,7 +15,6 @@ from spine.anatomy import (
     LAST_DISC,
     LAST_VERTEBRA,
     PARTIAL_OFFSET,
-    T1_LABEL,
     T12_LABEL,
     Structure,
     disc_level,
@@ -23,7 +22,6 @@ from spine.anatomy import (
     vertebra_name,
 )
 from spine.label.assignment import assign_discs, assign_posterior
-from spine.label.cord import outline_cord
 from spine.label.instances import (
     MAX_GAP_RATIO,
     MIN_DISC_MM2,
@@ -74,7 +72,7 @@ def label_levels(segmentation: Segmentation, volume: Volume) -> LabelledSpine:
     _atlas(structures, spacing, canvas)
     return LabelledSpine(
         mask=canvas.mask,
-        structures=_with_cord(canvas.structures, vertebrae, volume),
+        structures=canvas.structures,
         vertebrae=tuple(vertebrae),
         discs=tuple(discs),
         numbering=_with_gaps(numbering, bodies, sacrum.body),
@@ -251,15 +249,6 @@ def _discs(
         confidence = round(min(float(probability), 1.0), 4)
         discs.append(Disc(label, disc_level(label), _triple(voxels.mean(0)), len(voxels), confidence))
     return discs
-
-
-def _with_cord(structures: NDArray[np.uint8], vertebrae: list[Vertebra], volume: Volume) -> NDArray[np.uint8]:
-    """The cord outlined again where the neck is in view, down to T12: below it the cord ends."""
-    if not any(v.label >= T1_LABEL for v in vertebrae):
-        return structures
-    thoracolumbar = [v.centre[1] for v in vertebrae if v.label <= T12_LABEL]
-    end = int(min(thoracolumbar, default=volume.content[1]))
-    return outline_cord(structures, volume.array, volume.spacing_mm, end)
 
 
 def _posterior(

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from spine.anatomy import Structure
 from spine.geometry import Array, arc_length, extent, front_of, moving_mean, unit
+from spine.measure.cord_line import CordLine, moving_known_mean, trace_cord
 from spine.measure.section import MidSurface, Section
+from spine.records import CordMap
 
 RAY_MM = 20.0  # half a ray across the canal; no canal is that deep
 SMOOTH_MM = 8.0  # half-width of the mean that smooths the centreline
@@ -31,7 +32,7 @@ class CanalLine:
     front_wall: Array  # (n, 2)
     back_wall: Array  # (n, 2)
     ap_mm: Array  # (n,) smoothed along the canal
-    cord_mm: Array  # (n,) diameter of the cord, smoothed
+    cord: CordLine
 
     def nearest(self, point: Array, up: Array | None) -> int | None:
         """Index where the plane through `point` at right angles to `up` meets the canal.
@@ -45,13 +46,16 @@ class CanalLine:
         return n if np.isfinite(self.ap_mm[n]) and gap[n] < limit and away[n] < SEARCH_MM else None
 
 
-def trace_canal(structures: NDArray[np.uint8], first_slice: int, surface: MidSurface) -> CanalLine | None:
+def trace_canal(
+    structures: NDArray[np.uint8], first_slice: int, surface: MidSurface, cord: CordMap | None
+) -> CanalLine | None:
     """Trace canal and cord; None where hardly any canal is seen.
 
     Args:
         structures: (slice, down, back) slab about the midline, values of anatomy.Structure.
         first_slice: grid index of its first slice.
         surface: the mid-sagittal surface.
+        cord: its sections, where they were read.
     """
     canal = _section(structures, (Structure.CANAL, Structure.CORD), first_slice, surface)
     if canal is None:
@@ -75,14 +79,10 @@ def trace_canal(structures: NDArray[np.uint8], first_slice: int, surface: MidSur
         lost = (wall[:, 0] < ends[0] + canal.pixel_mm[0]) | (wall[:, 0] > ends[1] - canal.pixel_mm[0])
         lost |= surface.cut(wall) & np.isfinite(wall[:, 0])
         front_at = np.where(lost, np.nan, front_at)
-    cord = _section(structures, (Structure.CORD,), first_slice, surface)
-    cord_mm = np.full(len(line), np.nan)
-    if cord is not None:
-        low, high = extent(ray, cord.at(line[:, None] + ray[:, None] * front[:, None]))
-        cord_mm = high - low
     step = float(np.median(np.diff(arc_length(line))))
     window = max(1, round(WINDOW_MM / max(step, 1e-3)))
-    return CanalLine(line, front, front_wall, back_wall, _smooth(front_at - back_at, window), _smooth(cord_mm, window))
+    ap_mm = moving_known_mean(front_at - back_at, window)
+    return CanalLine(line, front, front_wall, back_wall, ap_mm, trace_cord(line, front, surface, cord, window))
 
 
 def _section(
@@ -118,12 +118,3 @@ def _span(ray: Array, distance: Array) -> tuple[Array, Array]:
     known = ~outside[:, middle] & outside[:, middle:].any(1) & outside[:, : middle + 1].any(1)
     low, high = extent(ray, stretch)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
-
-
-def _smooth(values: Array, half: int) -> Array:
-    """Mean of the known neighbours; unknown stays unknown."""
-    known = np.isfinite(values)
-    size = 2 * half + 1
-    total = ndimage.uniform_filter1d(np.where(known, values, 0.0), size, mode="constant")
-    share = ndimage.uniform_filter1d(known.astype(np.float64), size, mode="constant")
-    return np.where(known, total / np.maximum(share, 1e-9), np.nan)

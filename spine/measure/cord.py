@@ -33,17 +33,17 @@ MIN_VOXELS = 6
 
 def measure_cord(scene: Scene, line: CanalLine, near: NDArray[np.bool_], bodies: tuple[int, ...]) -> dict[str, Outcome]:
     """Every name of UNITS at the places `near` (n,) of the canal's line, against its indices `bodies` beside them."""
-    room_mm = line.ap_mm - line.cord_mm
+    room_mm = line.ap_mm - line.cord.ap_mm
     if not np.isfinite(room_mm[near]).any():
-        return dict.fromkeys(UNITS, "no border between cord and fluid is seen at this level")
+        return dict.fromkeys(UNITS, lost(line, np.flatnonzero(near)))
     low = int(np.where(near & np.isfinite(room_mm), room_mm, np.inf).argmin())
     usual = [m for m in bodies if np.isfinite(room_mm[m])]
     outcomes: dict[str, Outcome] = {
         "space_available_cord_min_mm": Reading(float(room_mm[low]), note="least of canal minus cord AP diameter"),
     }
     if usual:
-        room, cord = float(room_mm[usual].mean()), float(line.cord_mm[usual].mean())
-        flat = np.nanmin(np.where(near, line.cord_mm, np.nan))
+        room, cord = float(room_mm[usual].mean()), float(line.cord.ap_mm[usual].mean())
+        flat = np.nanmin(np.where(near, line.cord.ap_mm, np.nan))
         against = "against the bodies above and below" if len(usual) == 2 else "against the one body beside it"
         outcomes["subarachnoid_loss_percent"] = Reading(100 * (1 - float(room_mm[low]) / room), note=against)
         outcomes["cord_compression_percent"] = Reading(
@@ -55,6 +55,13 @@ def measure_cord(scene: Scene, line: CanalLine, near: NDArray[np.bool_], bodies:
     outcomes["cord_signal_ratio"] = _signal(scene, float(line.points[low, 0]))
     outcomes["kang_grade"] = _kang(outcomes)
     return outcomes
+
+
+def lost(line: CanalLine, places: NDArray[np.intp]) -> str:
+    """Why no cord is told at `places` of the canal's line."""
+    if line.cord.cut[places].any():
+        return "the cord reaches the edge of the image or the outermost slice at this level"
+    return "no border between cord and fluid is seen at this level"
 
 
 def _signal(scene: Scene, row_mm: float) -> Outcome:

@@ -118,7 +118,7 @@ def build_scene(spine: LabelledSpine, volume: Volume) -> Scene:
         disc_sections=disc_sections,
         outlines=_outlines(sections, vertebrae, surface),
         s1_seen=S1_KEY in sections,
-        canal=trace_canal(structures, slab.start, surface),
+        canal=trace_canal(structures, slab.start, surface, spine.cord),
     )
 
 

@@ -14,7 +14,7 @@ from spine.records import Doubt, LabelledSpine, Volume
 
 SEVERAL = 2  # neighbours on either side that a body is compared with
 CORD_REASON = (
-    "the outline of the cord was checked on three healthy necks only, and was drawn too thin or too thick there"
+    "the outline of the cord was checked on three healthy necks and on synthetic ones only"
 )
 HIGHEST_CHECKED = 9  # T9: above it a neck in view is outlined worse
 PLATES_REASON = (

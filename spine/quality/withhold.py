@@ -30,7 +30,10 @@ LENGTHS = frozenset({"mm", "mm2", "mm3"})
 IN_MILLIMETRES = frozenset({"meyerding_grade"})  # without a unit, but told by a number of them
 # Taken across several slices: areas and volumes that no single sagittal slice shows.
 ACROSS_SLICES = frozenset(
-    {"disc_volume_mm3", "canal_area_mm2", "narrowest_area_mm2", "coronal_curve_hint_deg", "dural_sac_area_mm2"}
+    {
+        *("disc_volume_mm3", "canal_area_mm2", "narrowest_area_mm2", "coronal_curve_hint_deg", "dural_sac_area_mm2"),
+        *("cord_width_mm", "cord_area_mm2"),
+    }
 )
 BETWEEN_PLATES = frozenset(
     {

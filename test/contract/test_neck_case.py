@@ -70,6 +70,27 @@ def test_heights_and_angles_of_the_neck_are_told_with_intervals_that_hold_the_tr
     assert report["alignment"]["c2_c7_angle_deg"]["interval_90"]
 
 
+def test_the_cord_is_told_with_intervals_and_its_norm_without_a_z_score(report):
+    assert "cord.onnx" in report["software"]["models"]
+    assert report["software"]["seconds"]["cord"] > 0
+    bodies = {v["name"]: v["measurements"] for v in report["vertebrae"]}
+    for name in ("C3", "C4", "C5", "C6", "C7"):
+        depth, width, area = (bodies[name][f"cord_{what}"] for what in ("ap_diameter_mm", "width_mm", "area_mm2"))
+        assert 5.5 < depth["value"] < 9.5
+        assert 9.5 < width["value"] < 14.5
+        assert area["value"] == pytest.approx(np.pi / 4 * depth["value"] * width["value"], rel=0.08)
+        for entry in (depth, width, area):
+            assert entry["interval_90"][0] < entry["value"] < entry["interval_90"][1]
+            assert "norm" in entry["reference"]
+            assert "not_measurable" in entry["z"]
+    levels = {level["level"]: level for level in report["levels"]}
+    for name in NECK:
+        assert levels[name]["measurements"]["kang_grade"]["value"] == 0
+        stenosis = levels[name]["grades"]["stenosis"]
+        assert stenosis["grade"] is False
+        assert any("unproven in the neck" in line for line in stenosis["evidence"])
+
+
 def test_the_outcome_of_cervical_radiculopathy_is_predicted(output):
     outcome = json.loads((output / "spine-treatment-outcome-prediction.json").read_text())
     assert outcome["indication"] == "cervical_radiculopathy"

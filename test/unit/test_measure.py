@@ -10,7 +10,9 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
+from lab.evaluate.cords import map_of
 from spine.anatomy import DISC_OFFSET, Structure, disc_level, vertebra_name
+from spine.cord import canal_course
 from spine.measure import measure_levels
 from spine.records import Disc, Grid, LabelledSpine, Measurement, Numbering, Vertebra, Volume
 
@@ -180,6 +182,13 @@ def spine_of(mask: np.ndarray, structures: np.ndarray) -> LabelledSpine:
     )
 
 
+def with_cord(spine: LabelledSpine, volume: Volume) -> LabelledSpine:
+    """The cord of the structures as the sections that it is measured on."""
+    middle = canal_course(np.isin(spine.structures, (Structure.CANAL, Structure.CORD)), volume.spacing_mm)
+    to_index = np.concatenate((np.diag(1 / np.array(volume.spacing_mm)), np.zeros((3, 1))), 1)
+    return replace(spine, cord=map_of(spine.structures == Structure.CORD, to_index, middle))
+
+
 def volume_of(array: np.ndarray, spacing: tuple[float, float, float], affine: np.ndarray | None = None) -> Volume:
     """A Volume without padding, in the standard pose unless an affine is given."""
     if affine is None:  # slices to the left, rows to the feet, columns to the back
@@ -320,17 +329,20 @@ def test_leaning_spine_is_measured_along_its_own_axis():
 
 NECK = Drawn(
     lowest=17, bodies=7, front_mm=13, back_mm=13, depth_mm=16.5, dent_mm=0.5, disc_back_mm=5, wedge_deg=3, bulge_mm=0.5,
-    canal_mm=13, canal_width_mm=21, cord_mm=7, width_mm=18, slice_mm=3, turned_deg=-35, shift_mm=(0.4, 0.2, 0.1),
+    canal_mm=13, canal_width_mm=21, cord_mm=7, width_mm=18, slice_mm=1, slices=25, turned_deg=-35,
+    shift_mm=(0.4, 0.2, 0.1),
 )  # fmt: skip
 
 
 def test_neck():
     spine, volume = NECK.draw()
     spine.structures[spine.mask == 23] = Structure.C2
-    found = table(measure_levels(spine_of(spine.mask, spine.structures), volume))
+    found = table(measure_levels(with_cord(spine_of(spine.mask, spine.structures), volume), volume))
     for level in ("C7/T1", "C5/C6", "C2/C3", "C6", "C3"):
         assert found[level, "canal_ap_diameter_mm"] == pytest.approx(13, abs=LENGTH_MM)
         assert found[level, "cord_ap_diameter_mm"] == pytest.approx(7, abs=LENGTH_MM)
+        assert found[level, "cord_width_mm"] == pytest.approx(7, abs=LENGTH_MM)
+        assert found[level, "cord_area_mm2"] == pytest.approx(np.pi * 3.5**2, rel=0.08)
         assert found[level, "space_available_cord_mm"] == pytest.approx(6, abs=LENGTH_MM)
     assert found["C5", "body_height_posterior_mm"] == pytest.approx(13, abs=LENGTH_MM)
     assert found["C5/C6", "disc_height_posterior_mm"] == pytest.approx(5, abs=LENGTH_MM)
@@ -347,7 +359,7 @@ def test_neck():
 def test_cord_in_a_narrow_neck():
     spine, volume = NECK.draw()
     spine.structures[spine.mask == 23] = Structure.C2
-    measurements = measure_levels(spine_of(spine.mask, spine.structures), volume)
+    measurements = measure_levels(with_cord(spine_of(spine.mask, spine.structures), volume), volume)
     usual = table(measurements)
     assert usual["C5/C6", "kang_grade"] == 0
     assert usual["C5/C6", "cord_canal_ratio"] == pytest.approx(7 / 13, abs=0.05)
@@ -362,7 +374,7 @@ def test_cord_in_a_narrow_neck():
     cord = band == Structure.CORD
     near = np.stack([distance_transform_edt(~plane) * NECK.pixel_mm < 1.1 for plane in cord])
     band[(band == Structure.CANAL) & ~near] = 0
-    narrow = table(measure_levels(spine_of(spine.mask, structures), volume))
+    narrow = table(measure_levels(with_cord(spine_of(spine.mask, structures), volume), volume))
     assert narrow["C5/C6", "kang_grade"] == 1
     assert narrow["C5/C6", "subarachnoid_loss_percent"] > 50
     assert narrow["C5/C6", "space_available_cord_min_mm"] < 3

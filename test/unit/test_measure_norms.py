@@ -112,9 +112,12 @@ def test_cervical_rows_are_the_published_table():
     index = load_norms()["index"]
     with TABLE.open(encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
-            name = "canal_ap_diameter_mm" if row["structure"] == "spinal_canal" else "cord_ap_diameter_mm"
-            norm = index[name, row["level"]][names[row["sex"]]]
-            assert (norm["mean"], norm["sd"]) == (float(row["ap_mean_mm"]), float(row["ap_sd"]))
+            part = "canal" if row["structure"] == "spinal_canal" else "cord"
+            columns = {"ap_diameter_mm": ("ap_mean_mm", "ap_sd"), "area_mm2": ("area_mean_mm2", "area_sd")}
+            columns |= {"width_mm": ("rl_mean_mm", "rl_sd")} if part == "cord" else {}
+            for name, (mean, sd) in columns.items():
+                norm = index[f"{part}_{name}", row["level"]][names[row["sex"]]]
+                assert (norm["mean"], norm["sd"]) == (float(row[mean]), float(row[sd]))
 
 
 def test_room_of_the_cord_is_derived_from_canal_and_cord():

@@ -465,13 +465,14 @@ def test_stenosis_is_withheld_where_the_canal_is_not_measurable():
     assert found[0].not_measurable == "the canal is not seen"
 
 
-def test_the_cord_is_withheld_until_it_is_trusted():
+def test_the_cord_is_withheld_where_a_hospital_does_not_trust_it():
     _, spine, _ = spine_of()
     neck = replace(spine, vertebrae=(*spine.vertebrae, replace(spine.vertebrae[-1], label=19, name="C6")))
     assert cord_doubts(spine, LIMITS) == cord_doubts(neck, {**LIMITS, "cord_is_trusted": 1.0}) == []
-    doubts = cord_doubts(neck, LIMITS)
+    assert LIMITS["cord_is_trusted"] == 1.0
+    doubts = cord_doubts(neck, {**LIMITS, "cord_is_trusted": 0.0})
     given = [measurement("C5/C6", name) for name in (*cord.UNITS, *canal.NECK_UNITS)]
-    assert all("drawn too thin" in m.not_measurable for m in withhold_measurements(given, doubts))
+    assert all("three healthy necks" in m.not_measurable for m in withhold_measurements(given, doubts))
     kept = [measurement("C5/C6", name) for name in ("canal_ap_diameter_mm", "disc_height_index", "slip_mm")]
     assert all(m.value is not None for m in withhold_measurements(kept, doubts))
     grades = [Grade("C5/C6", "stenosis", True), Grade("C5/C6", "pfirrmann", 3), Grade("L4/L5", "stenosis", True)]

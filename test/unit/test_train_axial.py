@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lab.convert.axial_to_onnx import export_axial, parity
+from lab.convert.axial_to_onnx import export_axial, padded
+from lab.convert.ship import compare
 from lab.synth.axial_bank import STEPS
 from lab.train.axial_augment import AxialItem, augment, draw_item, read_item
-from lab.train.train_axial import CLASSES, Run, axial_loss, load_axial, validate
+from lab.train.run import Run, load_run
+from lab.train.train_axial import CLASSES, axial_loss, build_axial, validate
+from spine.runners import open_runner
 
 
 @pytest.fixture
@@ -68,11 +71,11 @@ def test_run_resumes_where_it_stopped(tmp_path, bank):
     rng = np.random.default_rng(0)
     pairs = [augment(draw_item(bank, rng), rng, (32, 32)) for _ in range(2)]
     images, labels = (torch.stack(part) for part in zip(*pairs, strict=True))
-    run = Run(tmp_path, 1, (4, 8))
-    first = run.update(images, labels, 1e-3)
-    run.update(images, labels, 1e-3)
+    run = Run(tmp_path, 1, build_axial, (4, 8))
+    first = run.descend(axial_loss(run.network(images), labels), 1e-3)
+    run.descend(axial_loss(run.network(images), labels), 1e-3)
     run.save()
-    again = Run(tmp_path, 1, (4, 8))
+    again = Run(tmp_path, 1, build_axial, (4, 8))
     assert again.step == 2
     assert np.isfinite(first)
     for a, b in zip(run.network.parameters(), again.network.parameters(), strict=True):
@@ -84,9 +87,10 @@ def test_run_resumes_where_it_stopped(tmp_path, bank):
     "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore:ONNX export mode:UserWarning"
 )
 def test_exported_file_answers_as_the_checkpoint(tmp_path, bank):
-    Run(tmp_path, 1, (4, 8)).save()
+    Run(tmp_path, 1, build_axial, (4, 8)).save()
     digest = export_axial(tmp_path / "last.pt", tmp_path / "axial.onnx")
-    assert len(load_axial(tmp_path / "last.pt").body.down) == 2
-    found = parity(tmp_path / "last.pt", tmp_path / "axial.onnx", digest, bank)
+    network = load_run(tmp_path / "last.pt", build_axial)
+    assert len(network.body.down) == 2
+    found = compare(network, open_runner(tmp_path / "axial.onnx", digest, "cpu"), map(padded, bank))
     assert found["agree"] > 0.98
     assert found["largest_change_prob"] < 0.02

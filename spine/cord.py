@@ -1,0 +1,141 @@
+"""Stage 5c: the cord of the neck, outlined on cross-sections of the canal by a network of its own.
+
+The segmenter knows where the canal lies; its sagittal slices are too thick to show how wide a cord is. Sections of the
+stored series at the rows' height, about the middle of that canal, go through a network that has learnt cords of every
+shape, place and contrast from synthetic ones. The cord is never wider than the canal; where the network does not
+clearly tell it from what lies around, none is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spine.anatomy import T1_LABEL, T12_LABEL, Structure
+from spine.errors import ModelError
+from spine.geometry import Array
+from spine.records import CordMap, LabelledSpine, Series, Volume
+from spine.runners import Runner
+from spine.sections import ROW_MM, STEP_MM, cord_at, cut_sections, leaves, places_mm, sampled
+
+CLASSES, CORD = 3, 2  # neither, fluid and roots, cord
+COURSE_MM = 4.0  # standard deviation of the smoothing of the canal's middle, along the canal
+LEAST_PIXELS = 12  # of canal in a row
+LEAST_SECTIONS = 8
+ROWS_MM = 0.8  # standard deviation of the smoothing of the probabilities, along the canal: a disc presses on 5 mm of it
+LEAST_MM2 = 15.0  # a section with less cord tells none; healthy: 47 to 77 mm2 in the neck
+LEAST_PROB = 0.75  # mean probability inside the outline, below which a section tells no cord
+ROW_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None]  # neighbours in a row
+
+
+def read_cord(series: Series, volume: Volume, spine: LabelledSpine, runner: Runner) -> LabelledSpine:
+    """`spine` with the cord outlined down to T12, where a neck is in view; without a neck as it is.
+
+    Args:
+        series: the stored series that `volume` was made from.
+        volume: the series on the model's grid.
+        spine: labels; CANAL and CORD together are the canal, and nothing outside it changes.
+        runner: the network of the cord.
+
+    Raises:
+        ModelError: the network answers with another number of classes.
+    """
+    if not any(v.label >= T1_LABEL for v in spine.vertebrae):
+        return spine
+    structures, cord = outline_cord(series, volume, spine.structures, _end(spine, volume), runner)
+    return replace(spine, structures=structures, cord=cord)
+
+
+def outline_cord(
+    series: Series, volume: Volume, structures: NDArray[np.uint8], end: int, runner: Runner
+) -> tuple[NDArray[np.uint8], CordMap | None]:
+    """`structures` with the cord above row `end` drawn anew in the canal, and the map it comes from.
+
+    The map is None, and nothing changes, where too little canal is in view. Arguments and errors as read_cord.
+    """
+    tube = _without_holes(np.isin(structures, (Structure.CANAL, Structure.CORD)))
+    tube[:, end:] = False
+    middle_mm = canal_course(tube, volume.spacing_mm)
+    if len(middle_mm) < LEAST_SECTIONS:
+        return structures, None
+    stored, to_index = series.array.transpose(2, 1, 0), _to_index(volume)
+    answer = runner(cut_sections(stored, to_index, middle_mm))
+    if answer.shape[1] != CLASSES:
+        raise ModelError(f"the network of the cord answers with {answer.shape[1]} classes; {CLASSES} are expected.")
+    probability = ndimage.gaussian_filter1d(answer[:, CORD], ROWS_MM / ROW_MM, axis=0, mode="nearest")
+    to_grid = np.concatenate((np.diag(1 / np.array(volume.spacing_mm)), np.zeros((3, 1))), 1)
+    canal = sampled(tube.astype(np.float32), to_grid, places_mm(middle_mm)) >= 0.5
+    told = _told(np.where(canal, probability, np.float32(0)))
+    cut = leaves(told >= 0.5, stored.shape, to_index, middle_mm)
+    told[cut] = 0
+    cord = CordMap(told, cut, middle_mm, STEP_MM, runner.name)
+    return _drawn(structures, tube, cord, volume.spacing_mm), cord
+
+
+def _end(spine: LabelledSpine, volume: Volume) -> int:
+    """The first row below the cord: at T12, where that is in view."""
+    return int(min((v.centre[1] for v in spine.vertebrae if v.label <= T12_LABEL), default=volume.content[1]))
+
+
+def _without_holes(tube: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`tube` (slice, row, back) with what it surrounds in the plane of a row."""
+    box = ndimage.find_objects(tube.astype(np.uint8))
+    if not box:
+        return tube
+    out = tube.copy()
+    out[box[0]] = ndimage.binary_fill_holes(tube[box[0]], ROW_PLANE)
+    return out
+
+
+def canal_course(tube: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> Array:
+    """(section, 3): middle of the canal (slice, down, back) in mm, ROW_MM apart from its first to its last row."""
+    count = tube.sum((0, 2))
+    rows = np.flatnonzero(count >= LEAST_PIXELS)
+    if not len(rows):
+        return np.zeros((0, 3))
+    across = (tube.sum(2).T @ np.arange(tube.shape[0]))[rows] / count[rows] * spacing_mm[0]
+    back = (tube.sum(0) @ np.arange(tube.shape[2]))[rows] / count[rows] * spacing_mm[2]
+    every = np.arange(rows[0], rows[-1] + 1)
+    smooth = [
+        ndimage.gaussian_filter1d(np.interp(every, rows, v), COURSE_MM / spacing_mm[1], mode="nearest")
+        for v in (across, back)
+    ]
+    down = np.arange(every[0] * spacing_mm[1], every[-1] * spacing_mm[1] + 1e-6, ROW_MM)
+    return np.stack([np.interp(down, every * spacing_mm[1], smooth[0]), down,
+                     np.interp(down, every * spacing_mm[1], smooth[1])], 1)  # fmt: skip
+
+
+def _to_index(volume: Volume) -> Array:
+    """(3, 4): millimetres (slice, down, back, 1) of the model's grid to stored indices (i, j, k)."""
+    to_lps = volume.affine @ np.diag([*(1 / s for s in volume.spacing_mm), 1.0])
+    return np.asarray((np.linalg.inv(volume.source.affine) @ to_lps)[:3])
+
+
+def _told(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`probability` (section, across, back) of the largest body of cord alone, and only where it is clearly told."""
+    parts, count = ndimage.label(probability >= 0.5)
+    if not count:
+        return np.zeros_like(probability)
+    sizes = np.bincount(parts.ravel())[1:]
+    own = ndimage.binary_dilation(parts == sizes.argmax() + 1, iterations=2)
+    kept = np.where(own, probability, np.float32(0))
+    inside = kept >= 0.5
+    area = inside.sum((1, 2))
+    mean = np.where(inside, kept, 0).sum((1, 2)) / np.maximum(area, 1)
+    kept[(area * STEP_MM**2 < LEAST_MM2) | (mean < LEAST_PROB)] = 0
+    return kept
+
+
+def _drawn(
+    structures: NDArray[np.uint8], tube: NDArray[np.bool_], cord: CordMap, spacing_mm: tuple[float, float, float]
+) -> NDArray[np.uint8]:
+    """`structures` with CORD where the map tells it inside `tube`, CANAL in the rest of `tube`."""
+    voxels = np.argwhere(tube)
+    out = structures.copy()
+    out[tuple(voxels.T)] = np.where(
+        cord_at(cord, voxels * np.array(spacing_mm)) >= 0.5, np.uint8(Structure.CORD), np.uint8(Structure.CANAL)
+    )
+    return out
