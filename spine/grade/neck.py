@@ -35,10 +35,8 @@ SIDES = {"I-III": (1, 2, 3), "IV-V": (4, 5)}
 # segments of four healthy volunteers showed in slabs of 5 to 9 slices; whatever they truly slip is in it.
 SLIP_LIMIT_MM, SLIP_ERROR_MM = 3.0, 1.1
 SHOWN_PROB = 0.95  # a finding is told where its limit lies outside the 90 % interval of the measurement
-# Limits: Kang [V], and as spine.measure.cord. Errors: on two times ten synthetic necks the standard deviations are 9
-# and 13, and 3 (docs/measure/chain.md, chain_from_20.md); no patient's neck was at hand.
-LOSS_LIMIT_PERCENT, LOSS_ERROR_PERCENT = 50.0, 14.0
-FLAT_LIMIT_PERCENT, FLAT_ERROR_PERCENT = 15.0, 5.0
+LOSS_LIMIT_PERCENT, FLAT_LIMIT_PERCENT = 50.0, 15.0  # Kang [V], and as spine.measure.cord
+Z_90 = 1.645  # standard deviations on either side that a 90 % interval holds
 MIYAZAKI_SAID = (
     "unproven in the neck: Miyazaki grade by ratios of signal and shape learnt from lumbar discs; no graded neck was "
     "available to check it"
@@ -110,11 +108,20 @@ def _slip_prob(found: Mapping[str, Measurement]) -> float | str:
 
 
 def _stenosis_prob(found: Mapping[str, Measurement]) -> float | str:
-    loss, flat = _value(found, "subarachnoid_loss_percent"), _value(found, "cord_compression_percent")
-    if isinstance(loss, str) or isinstance(flat, str):
-        return loss if isinstance(loss, str) else str(flat)
-    room = _beyond(loss, LOSS_LIMIT_PERCENT, LOSS_ERROR_PERCENT)
-    return max(room, _beyond(flat, FLAT_LIMIT_PERCENT, FLAT_ERROR_PERCENT))
+    limits = {"subarachnoid_loss_percent": LOSS_LIMIT_PERCENT, "cord_compression_percent": FLAT_LIMIT_PERCENT}
+    probs = [_prob_beyond(found, name, limit) for name, limit in limits.items()]
+    return next((p for p in probs if isinstance(p, str)), None) or max(p for p in probs if not isinstance(p, str))
+
+
+def _prob_beyond(found: Mapping[str, Measurement], name: str, limit: float) -> float | str:
+    """Probability that a measurement with a 90 % interval lies beyond `limit`, or why there is none."""
+    value = _value(found, name)
+    if isinstance(value, str):
+        return value
+    interval = found[name].interval_90
+    if interval is None:
+        return f"the error of {name} is not known"
+    return _beyond(value, limit, (interval[1] - interval[0]) / (2 * Z_90))
 
 
 def _value(found: Mapping[str, Measurement], name: str) -> float | str:

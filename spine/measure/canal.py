@@ -38,10 +38,8 @@ DISC_SPAN_MM = 8.0  # the narrowest diameter of a disc level is looked for this 
 NOT_SEEN = "the canal is not seen at this level"
 # Standard deviations of the cord's sizes: root mean square errors on 16 synthetic necks, moving fluid among them, are
 # 0.42 mm, 0.78 mm (slices of 3.3 mm: 1.1) and 4.8 mm2, against the masks of three healthy volunteers (21 bodies) 0.37,
-# 0.75 and 7.4; rounded up (docs/segmenter/cervical.md). With the canal's, 0.7 mm at bodies of ten synthetic necks, the
-# room's.
+# 0.75 and 7.4; rounded up (docs/segmenter/cervical.md).
 CORD_AP_ERROR_MM, CORD_WIDTH_ERROR_MM, CORD_AREA_ERROR_MM2 = 0.5, 1.2, 7.5
-ROOM_ERROR_MM = 0.9
 
 
 def in_neck(k: int) -> bool:
@@ -193,7 +191,7 @@ def _cord(line: CanalLine, n: int) -> dict[str, Outcome]:
         "cord_width_mm": Reading(width_mm, note=note, error=CORD_WIDTH_ERROR_MM),
         "cord_area_mm2": Reading(area_mm2, note="at right angles to the canal", error=CORD_AREA_ERROR_MM2),
         "space_available_cord_mm": Reading(
-            float(line.ap_mm[n]) - ap_mm, note="canal minus cord AP diameter", error=ROOM_ERROR_MM
+            float(line.ap_mm[n]) - ap_mm, note="canal minus cord AP diameter", error=cord.ROOM_ERROR_MM
         ),
         "cord_canal_ratio": Reading(ap_mm / float(line.ap_mm[n]), note="cord over canal AP diameter"),
     }

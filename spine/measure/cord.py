@@ -26,6 +26,10 @@ KANG_LOSS_PERCENT = 50.0  # grade 1: more than half of the subarachnoid space ob
 KANG_FLAT_PERCENT = 15.0
 # Grade 3 is a bright cord on T2. Twice the spread that the signal of one healthy cord shows; engineering choice.
 KANG_BRIGHT_RATIO = 1.3
+# Standard deviations: on two times ten synthetic necks 0.4 and 0.6 mm, 9 and 13, and 3 percent points
+# (docs/measure/chain.md, chain_from_20.md), rounded up; the room's holds the error of the canal at bodies too. No
+# patient's neck was at hand.
+ROOM_ERROR_MM, LOSS_ERROR_PERCENT, FLAT_ERROR_PERCENT = 0.9, 14.0, 5.0
 SIGNAL_HALF_MM = 4.0  # the cord's signal at a level is taken this far above and below it
 USUAL_HALF_MM = 40.0  # and compared with the cord this far around
 MIN_VOXELS = 6
@@ -34,20 +38,27 @@ MIN_VOXELS = 6
 def measure_cord(scene: Scene, line: CanalLine, near: NDArray[np.bool_], bodies: tuple[int, ...]) -> dict[str, Outcome]:
     """Every name of UNITS at the places `near` (n,) of the canal's line, against its indices `bodies` beside them."""
     room_mm = line.ap_mm - line.cord.ap_mm
-    if not np.isfinite(room_mm[near]).any():
-        return dict.fromkeys(UNITS, lost(line, np.flatnonzero(near)))
-    low = int(np.where(near & np.isfinite(room_mm), room_mm, np.inf).argmin())
+    unseen = np.flatnonzero(near & ~np.isfinite(room_mm))
+    if len(unseen):  # where the cord is pressed most it is seen least: the rest of the level would look sound
+        return dict.fromkeys(UNITS, lost(line, unseen))
+    low = int(np.where(near, room_mm, np.inf).argmin())
     usual = [m for m in bodies if np.isfinite(room_mm[m])]
     outcomes: dict[str, Outcome] = {
-        "space_available_cord_min_mm": Reading(float(room_mm[low]), note="least of canal minus cord AP diameter"),
+        "space_available_cord_min_mm": Reading(
+            float(room_mm[low]), note="least of canal minus cord AP diameter", error=ROOM_ERROR_MM
+        ),
     }
     if usual:
         room, cord = float(room_mm[usual].mean()), float(line.cord.ap_mm[usual].mean())
-        flat = np.nanmin(np.where(near, line.cord.ap_mm, np.nan))
+        flat = line.cord.ap_mm[near].min()
         against = "against the bodies above and below" if len(usual) == 2 else "against the one body beside it"
-        outcomes["subarachnoid_loss_percent"] = Reading(100 * (1 - float(room_mm[low]) / room), note=against)
+        outcomes["subarachnoid_loss_percent"] = Reading(
+            100 * (1 - float(room_mm[low]) / room), note=against, error=LOSS_ERROR_PERCENT
+        )
         outcomes["cord_compression_percent"] = Reading(
-            100 * (1 - float(flat) / cord), note=f"maximum spinal cord compression, {against} (Fehlings 1999) [M-hi]"
+            100 * (1 - float(flat) / cord),
+            note=f"maximum spinal cord compression, {against} (Fehlings 1999) [M-hi]",
+            error=FLAT_ERROR_PERCENT,
         )
     else:
         reason = "no vertebral body with cord behind it is in view beside this level"

@@ -13,9 +13,7 @@ from spine.quality.spacing import FEW, PLATES, WEDGE, at_the_edge, distance_mm, 
 from spine.records import Doubt, LabelledSpine, Volume
 
 SEVERAL = 2  # neighbours on either side that a body is compared with
-CORD_REASON = (
-    "the outline of the cord was checked on three healthy necks and on synthetic ones only"
-)
+CORD_REASON = "the outline of the cord was checked on three healthy necks and on synthetic ones only"
 HIGHEST_CHECKED = 9  # T9: above it a neck in view is outlined worse
 PLATES_REASON = (
     "measured between end plates that the network of the neck did not outline: heights miss the truth of synthetic "

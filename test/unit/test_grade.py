@@ -21,6 +21,7 @@ from spine.grade.inputs import CHANNELS_IN
 from spine.grade.neck import NECK_REASON, flag_by_rule, tempered, undecided
 from spine.grade.patch import COLUMNS, PIXEL_MM, ROWS
 from spine.grade.second import NOT_BRIGHTER, UNLIKE, is_unlike
+from spine.measure.reading import interval_of
 from spine.records import Disc, Grid, LabelledSpine, Measurement, Numbering, Series, Vertebra, Volume
 from spine.runners import OpenVinoRunner
 
@@ -252,7 +253,11 @@ def test_what_cannot_be_graded_says_why() -> None:
 def test_neck_has_miyazaki_and_rules_and_refuses_the_rest() -> None:
     volume, spine = drawn_spine(labels=(18, 19, 20))
     found = {"slip_mm": 0.7, "subarachnoid_loss_percent": 78.0, "cord_compression_percent": 5.0, "kang_grade": 1.0}
-    measured = tuple(Measurement("C6/C7", name, value, "1") for name, value in found.items())
+    errors = {"subarachnoid_loss_percent": 14.0, "cord_compression_percent": 5.0}
+    measured = tuple(
+        Measurement("C6/C7", name, value, "1", interval_90=interval_of(value, errors[name]) if name in errors else None)
+        for name, value in found.items()
+    )
     grades = {(g.level, g.name): g for g in grade_levels(volume, spine, measured, Fixed())}
     assert len(grades) == 27
     miyazaki = grades["C6/C7", "pfirrmann"]

@@ -356,6 +356,22 @@ def test_neck():
     assert found["C5", "genant_grade"] is None
 
 
+def test_a_level_whose_cord_is_lost_in_part_tells_nothing_of_it():
+    spine, volume = NECK.draw()
+    spine.structures[spine.mask == 23] = Structure.C2
+    whole = with_cord(spine_of(spine.mask, spine.structures), volume)
+    across = next(m for m in measure_levels(whole, volume) if (m.subject, m.name) == ("C5/C6", "canal_ap_diameter_mm"))
+    down_mm = -np.mean([point[2] for point in across.points_mm])
+    lost = np.abs(whole.cord.middle_mm[:, 1] - down_mm - 4) < 2.5
+    unseen = whole.cord.probability * ~lost[:, None, None]
+    for cut, reason in ((False, "no border between cord and fluid"), (True, "reaches the edge of the image")):
+        part = replace(whole, cord=replace(whole.cord, probability=unseen, cut=lost & cut))
+        found = {(m.subject, m.name): m for m in measure_levels(part, volume)}
+        for name in ("space_available_cord_min_mm", "cord_compression_percent", "kang_grade"):
+            assert reason in found["C5/C6", name].not_measurable
+            assert found["C3/C4", name].value is not None
+
+
 def test_cord_in_a_narrow_neck():
     spine, volume = NECK.draw()
     spine.structures[spine.mask == 23] = Structure.C2
