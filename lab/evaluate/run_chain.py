@@ -1,7 +1,7 @@
 """From picture to measurement on synthetic spines whose answers are known: the error of network and measuring together.
 
     python -m lab.evaluate.run_chain --out docs/measure --spines 10
-    python -m lab.evaluate.run_chain --out docs/measure --spines 10 --first 20      # seeds that no choice has seen
+    python -m lab.evaluate.run_chain --out docs/measure --spines 10 --first 20      # seeds that chose no network
 
 The spines of lab.evaluate.run_phantoms, of seeds that trained nothing, rendered as clinical T2 stacks of 15 slices and
 read by the whole of the pipeline up to the measurements. Where run_phantoms shows what measuring alone costs, this

@@ -20,7 +20,10 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "bulging": ("bulge_posterior_mm", "disc_height_middle_mm"),
     "stenosis": ("canal_ap_diameter_min_mm", "canal_narrowing_percent"),
 }
-NECK_STENOSIS = ("kang_grade", "subarachnoid_loss_percent", "cord_compression_percent", "cord_signal_ratio")
+NECK_STENOSIS = (
+    *("kang_grade", "space_available_cord_min_mm", "subarachnoid_loss_percent", "cord_compression_percent"),
+    "cord_signal_ratio",
+)
 SEEN: dict[str, str] = {
     "modic": "signal of the marrow beside both end plates against the marrow further away",
     "upper_endplate": "signal and outline of the end plate above the disc",

@@ -34,7 +34,8 @@ SIDES = {"I-III": (1, 2, 3), "IV-V": (4, 5)}
 # Usual threshold [M-med]. Error: 0.7 mm on phantoms of 0.7 x 4 mm voxels, and 0.84 mm, the root mean square of what 23
 # segments of four healthy volunteers showed in slabs of 5 to 9 slices; whatever they truly slip is in it.
 SLIP_LIMIT_MM, SLIP_ERROR_MM = 3.0, 1.1
-SHOWN_PROB = 0.95  # a finding is told where its limit lies outside the 90 % interval of the measurement
+# A finding is told where its limit lies outside the 90 % interval of the measurement, its absence up to ABSENT_PROB.
+SHOWN_PROB, ABSENT_PROB = 0.95, 0.1
 LOSS_LIMIT_PERCENT, FLAT_LIMIT_PERCENT = 50.0, 15.0  # Kang [V], and as spine.measure.cord
 Z_90 = 1.645  # standard deviations on either side that a 90 % interval holds
 MIYAZAKI_SAID = (
@@ -42,8 +43,9 @@ MIYAZAKI_SAID = (
     "available to check it"
 )
 RULE_SAID = (
-    "unproven in the neck: by rule from measurements; the probability holds the error of measuring alone; no graded "
-    "neck was available to check it"
+    "unproven in the neck: by rule from measurements, for stenosis against the levels beside, so that a canal narrow "
+    "over several levels is not told; the probability holds the error of measuring alone; no graded neck was available "
+    "to check it"
 )
 
 
@@ -86,11 +88,11 @@ def flag_by_rule(name: str, level: str, measurements: Sequence[Measurement]) -> 
     """Probability of `name`, one of BY_RULE, at `level`, or why there is none."""
     found = {m.name: m for m in measurements if m.subject == level}
     prob = _slip_prob(found) if name == "spondylolisthesis" else _stenosis_prob(found)
-    if isinstance(prob, str) or not 0.5 <= prob < SHOWN_PROB:
+    if isinstance(prob, str) or not ABSENT_PROB < prob < SHOWN_PROB:
         return prob
     return (
         f"within the error of measuring: the probability that the limit is passed is {prob:.2f}; "
-        f"the finding is told from {SHOWN_PROB:.2f} on, its absence below 0.50"
+        f"the finding is told from {SHOWN_PROB:.2f} on, its absence up to {ABSENT_PROB:.2f}"
     )
 
 
@@ -110,7 +112,11 @@ def _slip_prob(found: Mapping[str, Measurement]) -> float | str:
 def _stenosis_prob(found: Mapping[str, Measurement]) -> float | str:
     limits = {"subarachnoid_loss_percent": LOSS_LIMIT_PERCENT, "cord_compression_percent": FLAT_LIMIT_PERCENT}
     probs = [_prob_beyond(found, name, limit) for name, limit in limits.items()]
-    return next((p for p in probs if isinstance(p, str)), None) or max(p for p in probs if not isinstance(p, str))
+    reason = next((p for p in probs if isinstance(p, str)), None)
+    if reason is not None:
+        return reason
+    prob, kang = max(p for p in probs if not isinstance(p, str)), _value(found, "kang_grade")
+    return kang if isinstance(kang, str) and prob <= ABSENT_PROB else prob
 
 
 def _prob_beyond(found: Mapping[str, Measurement], name: str, limit: float) -> float | str:

@@ -82,7 +82,9 @@ def trace_canal(
     step = float(np.median(np.diff(arc_length(line))))
     window = max(1, round(WINDOW_MM / max(step, 1e-3)))
     ap_mm = moving_known_mean(front_at - back_at, window)
-    return CanalLine(line, front, front_wall, back_wall, ap_mm, trace_cord(line, front, surface, cord, window))
+    return CanalLine(
+        line, front, front_wall, back_wall, ap_mm, trace_cord(line, (front_wall, back_wall), surface, cord, window)
+    )
 
 
 def _section(

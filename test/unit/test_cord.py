@@ -45,6 +45,7 @@ class Nearest:
         inside = (np.abs(middle - core) < 0.5 * (middle.max((1, 2), keepdims=True) - core)) & reach
         answer = np.zeros((len(batch), self.classes, SIDE, SIDE), np.float32)
         answer[:, 2 if self.classes > 2 else 0] = 0.05 + 0.9 * inside
+        answer[:, 1] = (0.05 + 0.9 * reach) * ~inside
         return answer
 
 
@@ -155,6 +156,25 @@ def test_a_cord_that_leaves_the_stack_is_not_told(slices):
     assert found.cut.mean() > 0.9
     assert not found.probability[found.cut].any()
     assert not outline_cord(series, volume, canal, volume.array.shape[1], Nearest())[1].cut.any()
+
+
+def test_without_contrast_no_cord_is_told_however_sure_the_network_is():
+    series, _, volume, canal = drawn(fluid=CORD)
+
+    class Dreaming(Nearest):
+        """Draws the cord that it has learnt, whatever the picture shows."""
+
+        def __call__(self, batch):
+            at = (np.arange(SIDE) - (SIDE - 1) / 2) * STEP_MM
+            inside = np.square(at[:, None] / HALF_WIDTH_MM) + np.square(at / HALF_AP_MM) < 1
+            around = np.hypot(at[:, None], at) < TUBE_MM
+            answer = np.stack((~around, around & ~inside, inside)).astype(np.float32)
+            return np.repeat(answer[None], len(batch), 0)
+
+    _, found = outline_cord(series, volume, canal, volume.array.shape[1], Dreaming())
+    assert not found.probability.any()
+    bright = drawn()
+    assert outline_cord(bright[0], bright[2], bright[3], volume.array.shape[1], Dreaming())[1].probability.any()
 
 
 def test_nothing_changes_below_the_end_without_a_neck_or_with_too_little_canal():

@@ -310,6 +310,32 @@ def test_a_slip_of_the_neck_within_the_error_is_not_told(slip_mm: float, meyerdi
         assert found == pytest.approx(said, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("loss", "flat", "kang", "said"),
+    [
+        (10.0, 1.0, 0.0, 0.0026),  # Phi(-14 / 5)
+        (10.0, 1.0, None, "too narrow everywhere"),
+        (45.0, 1.0, None, "within the error of measuring"),
+        (90.0, 1.0, 1.0, 0.9979),
+        (20.0, 30.0, 2.0, 0.9987),
+    ],
+)
+def test_stenosis_of_the_neck_and_its_absence_are_told_outside_the_error(
+    loss: float, flat: float, kang: float | None, said: float | str
+) -> None:
+    reason = None if kang is not None else "too narrow everywhere"
+    measured = [
+        Measurement("C5/C6", "subarachnoid_loss_percent", loss, "%", interval_90=interval_of(loss, 14.0)),
+        Measurement("C5/C6", "cord_compression_percent", flat, "%", interval_90=interval_of(flat, 5.0)),
+        Measurement("C5/C6", "kang_grade", kang, "1", not_measurable=reason),
+    ]
+    found = flag_by_rule("stenosis", "C5/C6", measured)
+    if isinstance(said, str):
+        assert str(found).startswith(said)
+    else:
+        assert found == pytest.approx(said, abs=1e-3)
+
+
 def test_disc_at_the_edge_is_not_graded() -> None:
     volume, spine = drawn_spine()
     narrow = Volume(
