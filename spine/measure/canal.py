@@ -37,7 +37,7 @@ AREA_STEP_MM = 0.5
 DISC_SPAN_MM = 8.0  # the narrowest diameter of a disc level is looked for this far above and below its middle
 NOT_SEEN = "the canal is not seen at this level"
 # Standard deviations of the cord's sizes: root mean square errors on 16 synthetic necks, moving fluid among them, are
-# 0.42 mm, 0.78 mm (slices of 3.3 mm: 1.1) and 4.8 mm2, against the masks of three healthy volunteers (21 bodies) 0.37,
+# 0.42 mm, 0.77 mm (slices of 3.3 mm: 1.1) and 4.8 mm2, against the masks of three healthy volunteers (21 bodies) 0.37,
 # 0.75 and 7.4; rounded up (docs/segmenter/cervical.md).
 CORD_AP_ERROR_MM, CORD_WIDTH_ERROR_MM, CORD_AREA_ERROR_MM2 = 0.5, 1.2, 7.5
 
