@@ -29,8 +29,8 @@ ROWS_MM = 0.8  # standard deviation of the smoothing of the probabilities, along
 LEAST_MM2 = 15.0  # a section with less cord tells none; healthy: 47 to 77 mm2 in the neck
 LEAST_PROB = 0.8  # mean probability inside the outline, below which a section tells no cord
 # A network that has learnt what cords look like draws one where none is seen. So the fluid must differ from the cord by
-# so many standard deviations of the noise. Necks of four volunteers and most rows of 16 synthetic ones have 9 and more;
-# pictures of a volunteer without contrast, or with the fluid painted over, have up to 5.4.
+# so many standard deviations of the noise: 12 and more at the bodies of four volunteers' necks, up to 5.0 in a
+# volunteer's pictures without contrast or with the fluid painted over.
 LEAST_STEP = 6.0
 LEVEL_SECTIONS = 13  # 21 mm: the step is the median over so much of the canal; where a disc presses there is no fluid
 FLUID_PERCENTILE = 85.0  # of the fluid's signal: where it moves, some of it is dark

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOT_IMPLEMENTED = "not implemented"
+Z_90 = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
 
 
 @dataclass(frozen=True)

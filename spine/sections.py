@@ -59,9 +59,8 @@ def sampled(array: NDArray[np.generic], to_index: Array, place_mm: Array) -> Arr
 def leaves(inside: NDArray[np.bool_], shape: tuple[int, ...], to_index: Array, course_mm: Array) -> NDArray[np.bool_]:
     """(n,): whether `inside` (n, across, back) of sections, or a sample beside it, lies beyond an array of `shape`."""
     index = places_mm(course_mm) @ to_index[:, :3].T + to_index[:, 3]
-    beyond = ((index < 0) | (index > np.array(shape) - 1)).any(
-        -1
-    )  # nothing is known beyond the middle of the last slice
+    # Beyond the middle of the last slice nothing is known.
+    beyond = ((index < 0) | (index > np.array(shape) - 1)).any(-1)
     around = np.zeros((3, 3, 3), bool)
     around[1] = True
     return np.asarray((ndimage.binary_dilation(inside, around) & beyond).any((1, 2)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.train.averaging import descend, write_checkpoint
+from lab.train.train_segmenter import draw_curves
 
 Build = Callable[[tuple[int, ...]], nn.Module]
 
@@ -22,6 +25,7 @@ class Run:
         torch.manual_seed(seed)
         self.file, self.step, self.widths = folder / "last.pt", 0, tuple(widths)
         self.log: list[dict[str, float]] = []
+        self._loss, self._start = 0.0, time.monotonic()
         self.network, self.average = build(self.widths), build(self.widths)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=1e-4)
@@ -41,6 +45,22 @@ class Run:
         """One step down the gradient of `loss`; returns its value."""
         self.step += 1
         return descend(loss, rate, self.network, self.average, self.optimiser, self.step)
+
+    def keep(self, value: float, last: int, every: tuple[int, int], validate: Callable[[], dict[str, float]]) -> bool:
+        """After a step of loss `value`: log and curves every `every`[0] steps, the checkpoint every `every`[1].
+
+        Both at step `last` too. Returns whether `validate` was asked.
+        """
+        self._loss = 0.98 * self._loss + 0.02 * value if self._loss else value
+        check, save = (self.step % n == 0 or self.step == last for n in every)
+        if check:
+            seconds = time.monotonic() - self._start
+            self.log.append({"step": self.step, "loss": self._loss, "seconds": seconds, **validate()})
+            self.file.with_name("log.json").write_text(json.dumps(self.log, indent=1), encoding="utf-8")
+            draw_curves(self.log, self.file.with_name("curves.png"))
+        if save:
+            self.save()
+        return check
 
     def save(self) -> None:
         """Write last.pt by renaming, so that a killed run leaves a whole file."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from lab.train.axial_augment import augment, draw_item, read_item
 from lab.train.network import Segmenter, build_network
 from lab.train.run import Run
-from lab.train.train_segmenter import draw_curves, rate_share
+from lab.train.train_segmenter import rate_share
 from spine.anatomy import AxialStructure
 
 CLASSES = len(AxialStructure)
@@ -74,20 +73,12 @@ def train(args: argparse.Namespace) -> None:
         run.start_from(args.init / "last.pt")
     rng = np.random.default_rng((args.seed, run.step))
     files = sorted(args.bank.glob("*.npz"))
-    start, running = time.time(), 0.0
     for step in tqdm(range(run.step, args.steps), initial=run.step, total=args.steps, mininterval=20):
         pairs = [augment(draw_item(files, rng), rng, CROP) for _ in range(BATCH)]
         images, labels = (torch.stack(part) for part in zip(*pairs, strict=True))
         loss = run.descend(axial_loss(run.network(images), labels), args.rate * rate_share(step, args.steps))
-        running = 0.98 * running + 0.02 * loss if running else loss
-        if run.step % CHECK_EVERY == 0 or run.step == args.steps:
-            scores = validate(run.average, validation)
-            run.log.append({"step": run.step, "loss": running, "seconds": time.time() - start, **scores})
-            (args.out / "log.json").write_text(json.dumps(run.log, indent=1), encoding="utf-8")
-            draw_curves(run.log, args.out / "curves.png")
+        if run.keep(loss, args.steps, (CHECK_EVERY, SAVE_EVERY), lambda: validate(run.average, validation)):
             files = sorted(args.bank.glob("*.npz"))
-        if run.step % SAVE_EVERY == 0 or run.step == args.steps:
-            run.save()
     (args.out / "record.json").write_text(json.dumps(_record(args, run, files), indent=1), encoding="utf-8")
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -27,7 +26,7 @@ from tqdm import tqdm
 from lab.train.cord_draw import CLASSES, Sections, draw_sections, read_cord
 from lab.train.network import UNet
 from lab.train.run import Run
-from lab.train.train_segmenter import draw_curves, rate_share
+from lab.train.train_segmenter import rate_share
 from spine.sections import ROWS_BESIDE
 
 WIDTHS = (24, 48, 96, 96)
@@ -99,20 +98,12 @@ def train(args: argparse.Namespace) -> None:
     run = Run(args.out, args.seed, CordNetwork, tuple(args.widths))
     if args.init and not run.step:
         run.start_from(args.init / "last.pt")
-    start, running = time.time(), 0.0
     draw = partial(draw_batch, files, args.narrowest)
     drawn = batches(draw, args.seed, range(run.step, args.steps), args.workers)
     for images, shares in tqdm(drawn, initial=run.step, total=args.steps, mininterval=20):
         rate = args.rate * rate_share(run.step, args.steps)
         value = run.descend(cord_loss(run.network(torch.from_numpy(images)), torch.from_numpy(shares)), rate)
-        running = 0.98 * running + 0.02 * value if running else value
-        if run.step % CHECK_EVERY == 0 or run.step == args.steps:
-            scores = validate(run.average, validation)
-            run.log.append({"step": run.step, "loss": running, "seconds": time.time() - start, **scores})
-            (args.out / "log.json").write_text(json.dumps(run.log, indent=1), encoding="utf-8")
-            draw_curves(run.log, args.out / "curves.png")
-        if run.step % SAVE_EVERY == 0 or run.step == args.steps:
-            run.save()
+        run.keep(value, args.steps, (CHECK_EVERY, SAVE_EVERY), lambda: validate(run.average, validation))
     (args.out / "record.json").write_text(json.dumps(_record(args, run, files), indent=1), encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spine.anatomy import C7_LABEL, DISC_OFFSET, disc_label
 from spine.grade.classes import PFIRRMANN
-from spine.records import Measurement
+from spine.records import Z_90, Measurement
 
 NECK_REASON = "no cervical grades to learn from (end plates, Modic, herniation, bulging and narrowing of the neck)"
 THORACIC_REASON = "no graded discs between T1/T2 and T8/T9 to learn from"
@@ -37,7 +37,6 @@ SLIP_LIMIT_MM, SLIP_ERROR_MM = 3.0, 1.1
 # A finding is told where its limit lies outside the 90 % interval of the measurement, its absence up to ABSENT_PROB.
 SHOWN_PROB, ABSENT_PROB = 0.95, 0.1
 LOSS_LIMIT_PERCENT, FLAT_LIMIT_PERCENT = 50.0, 15.0  # Kang [V], and as spine.measure.cord
-Z_90 = 1.645  # standard deviations on either side that a 90 % interval holds
 MIYAZAKI_SAID = (
     "unproven in the neck: Miyazaki grade by ratios of signal and shape learnt from lumbar discs; no graded neck was "
     "available to check it"

@@ -27,8 +27,8 @@ KANG_FLAT_PERCENT = 15.0
 # Grade 3 is a bright cord on T2. Twice the spread that the signal of one healthy cord shows; engineering choice.
 KANG_BRIGHT_RATIO = 1.3
 # Standard deviations: on two times ten synthetic necks 0.4 and 0.6 mm, 9 and 11, and 3 percent points
-# (docs/measure/chain.md, chain_from_20.md), rounded up; the room's holds the error of the canal at bodies too. No
-# patient's neck was at hand.
+# (docs/measure/chain.md, chain_from_20.md), rounded up; the room's holds the error of the canal at bodies too. Of
+# little room the same millimetres are a larger share. No patient's neck was at hand.
 ROOM_ERROR_MM, LOSS_ERROR_PERCENT, FLAT_ERROR_PERCENT = 0.9, 14.0, 5.0
 PRESENT_Z, ABSENT_Z = 1.645, 1.282  # a finding is told from a probability of 0.95 on, its absence up to 0.10
 WITHIN = "within the error of measuring"
@@ -45,13 +45,13 @@ def measure_cord(scene: Scene, line: CanalLine, near: NDArray[np.bool_], bodies:
     if len(unseen):  # where the cord is pressed most it is seen least: the rest of the level would look sound
         return dict.fromkeys(UNITS, lost(line, unseen))
     low = int(np.where(near, room_mm, np.inf).argmin())
-    usual = [m for m in bodies if np.isfinite(room_mm[m])]
+    usual = [m for m in bodies if room_mm[m] > 0]  # unknown ones are not; without room there is no share of it
     outcomes: dict[str, Outcome] = {
         "space_available_cord_min_mm": Reading(
             float(room_mm[low]), note="least of canal minus cord AP diameter", error=ROOM_ERROR_MM
         ),
     }
-    room = None
+    room: float | None = None
     if usual:
         room, cord = float(room_mm[usual].mean()), float(line.cord.ap_mm[usual].mean())
         flat_percent = 100 * (1 - float(line.cord.ap_mm[near].min()) / cord)
@@ -65,7 +65,7 @@ def measure_cord(scene: Scene, line: CanalLine, near: NDArray[np.bool_], bodies:
         outcomes["subarachnoid_loss_percent"] = Reading(
             100 * (1 - float(room_mm[low]) / room),
             note=f"{against}, whose own room is {room:.1f} mm",
-            error=LOSS_ERROR_PERCENT,
+            error=LOSS_ERROR_PERCENT * max(1.0, LEAST_ROOM_MM / room),
         )
         outcomes["cord_compression_percent"] = Reading(
             flat_percent,
@@ -73,7 +73,7 @@ def measure_cord(scene: Scene, line: CanalLine, near: NDArray[np.bool_], bodies:
             error=FLAT_ERROR_PERCENT,
         )
     else:
-        reason = "no vertebral body with cord behind it is in view beside this level"
+        reason = "no vertebral body beside this level has a cord with room around it in view"
         outcomes |= dict.fromkeys(("subarachnoid_loss_percent", "cord_compression_percent"), reason)
     outcomes["cord_signal_ratio"] = _signal(scene, float(line.points[low, 0]))
     outcomes["kang_grade"] = _kang(outcomes, room)
@@ -112,8 +112,7 @@ def _kang(outcomes: Mapping[str, Outcome], usual_room_mm: float | None) -> Outco
     )
     if isinstance(loss, str) or isinstance(flat, str):
         return first_reason(loss, flat) or ""
-    deformed = _passes(flat.value, KANG_FLAT_PERCENT, FLAT_ERROR_PERCENT)
-    narrow = _passes(loss.value, KANG_LOSS_PERCENT, LOSS_ERROR_PERCENT)
+    deformed, narrow = _passes(flat, KANG_FLAT_PERCENT), _passes(loss, KANG_LOSS_PERCENT)
     if deformed is None:
         return f"{WITHIN}: flattened by {flat.value:.0f} %, deformed from {KANG_FLAT_PERCENT:.0f} % on"
     if narrow is None and not deformed:
@@ -129,8 +128,9 @@ def _kang(outcomes: Mapping[str, Outcome], usual_room_mm: float | None) -> Outco
     return Reading(grade, note=f"{limit}Kang's grade by rule on cord and canal; no graded neck at hand")
 
 
-def _passes(value: float, limit: float, error: float) -> bool | None:
-    """Whether `value` passes `limit` with 95 % (True) or 10 % probability at most (False); None between."""
-    if value >= limit + PRESENT_Z * error:
+def _passes(reading: Reading, limit: float) -> bool | None:
+    """Whether a reading passes `limit` with 95 % (True) or 10 % probability at most (False); None between."""
+    error = reading.error or 0.0
+    if reading.value >= limit + PRESENT_Z * error:
         return True
-    return False if value <= limit - ABSENT_Z * error else None
+    return False if reading.value <= limit - ABSENT_Z * error else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spine.records import Measurement
+from spine.records import Z_90, Measurement
 
-Z_90 = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
 Points = tuple[tuple[float, float, float], ...]
 
 
